@@ -1,0 +1,1 @@
+//! A session's terminal as its clients see it: one state, many clients.

@@ -1,0 +1,1 @@
+//! Opens and migrates the database.

@@ -1,0 +1,1 @@
+//! Calls to plugins: dispatch, time limits, health.

@@ -1,0 +1,1 @@
+//! Working trees of users' repositories.
