@@ -11,6 +11,7 @@ mod agent;
 mod backend;
 pub mod doc;
 mod error;
+mod sdk;
 mod stream;
 
 pub use agent::{Agent, Decoder, NoRecords};

@@ -20,6 +20,10 @@ pub struct AgentDescription {
 /// What an agent can do. The host asks these facts, never the agent's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with a name in the document"
+)]
 pub struct AgentCapabilities {
     /// A session may be made without a prompt.
     pub prompt_optional: bool,

@@ -21,6 +21,10 @@ pub struct BackendDescription {
 /// What a backend can do. The host asks these facts, never the backend's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with a name in the document"
+)]
 pub struct BackendCapabilities {
     /// How a session's files get to where it runs.
     pub filesystem: Filesystem,

@@ -1,0 +1,3 @@
+//! What stands between an author's plugin and the frozen binary form.
+
+mod export;
