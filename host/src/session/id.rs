@@ -3,11 +3,15 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A session's id, unique for ever; ids sort by the time they were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
+#[schema(value_type = String, format = Uuid)]
 pub struct SessionId(Uuid);
 
 impl SessionId {
@@ -32,8 +36,9 @@ impl FromStr for SessionId {
 }
 
 /// A session's name: 1 to 63 characters, `[a-z0-9]([a-z0-9-]*[a-z0-9])?`, unique among sessions that are not deleted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String)]
 pub struct SessionName(String);
 
 /// The text breaks the rule for names.
@@ -89,6 +94,44 @@ impl SessionName {
 impl fmt::Display for SessionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// How a caller names a session: by its id, or by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SessionKey {
+    Id(SessionId),
+    Name(SessionName),
+    /// Text that no session can have as id or name: never found, and quoted in the answer.
+    Other(String),
+}
+
+impl SessionKey {
+    /// Takes what stands in a path or a message. Any text is a key.
+    pub fn parse(text: &str) -> Self {
+        if let Ok(id) = text.parse() {
+            Self::Id(id)
+        } else if let Ok(name) = SessionName::parse(text) {
+            Self::Name(name)
+        } else {
+            Self::Other(text.to_owned())
+        }
+    }
+}
+
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<SessionId> for SessionKey {
+    fn from(id: SessionId) -> Self {
+        Self::Id(id)
     }
 }
 
