@@ -2,7 +2,7 @@
 //!
 //! Documents are JSON, bytes are raw bodies. A session outlives upgrades of the host, so a newer host talks to an older
 //! keeper: routes and optional fields are only added, unknown fields are ignored, and a keeper answers 404 to a route
-//! that it does not know. Failures are `{"error": {"code", "message"}}` ([`Failure`]) with a fitting HTTP status.
+//! that it does not know, with the code `UNKNOWN_ROUTE`. Failures are `{"error": {"code", "message"}}` ([`Failure`]) with a fitting HTTP status.
 //!
 //! | route | asks | answers |
 //! | --- | --- | --- |
@@ -19,7 +19,7 @@
 //! | `POST /v1/execs` | [`StartExec`] | [`ExecStarted`] |
 //! | `POST /v1/execs/ID/io` | raw standard input; its end is the end of input | [`exec frames`](ExecFrame) |
 //! | `POST /v1/execs/ID/resize`, `…/signal` | [`Size`], [`Signal`] | `{}` |
-//! | `PUT /v1/file?path=P&mode=M&overwrite=B` | raw bytes | [`FileStat`]; nothing is left behind when cut off |
+//! | `PUT /v1/file?path=P&mode=M&overwrite=B&parents=B&beneath=F` | raw bytes | [`FileStat`]; nothing is left behind when cut off. `parents` makes missing folders; `beneath` refuses a file that, links resolved, is not in folder F |
 //! | `GET /v1/file?path=P&offset=N` | | raw bytes; header [`OFFSET_HEADER`] |
 //! | `GET /v1/stat?path=P` | | [`FileStat`] |
 //! | `POST /v1/follow` | [`Follow`] | [`follow frames`](FollowFrame) until the stream is dropped |
@@ -257,7 +257,7 @@ pub struct Failure {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureBody {
-    /// `NOT_FOUND`, `INVALID`, `CONFLICT`, `INTERNAL`.
+    /// `NOT_FOUND`, `INVALID`, `CONFLICT`, `INTERNAL`, `UNKNOWN_ROUTE`.
     pub code: String,
     pub message: String,
 }
