@@ -2,6 +2,8 @@
 //!
 //! `ARCHITECTURE.md` at the root of the repository is the map.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod console;
 pub mod db;

@@ -1,3 +1,57 @@
-//! The HTTP interface.
+//! The HTTP interface: every route, and the rules that hold for all of them.
+//!
+//! A request passes, from the outside in: [`trace`](self::trace) (request id, log, metrics, panics, and the JSON form of
+//! every fault), [`guard`](self::guard) (Host, Origin, CORS, draining), then its route. Handlers take [`AppState`], the
+//! strict extractors of [`extract`](self::extract), and answer wire forms of [`dto`](self::dto) or an [`ApiError`].
+//! Nothing here decides about sessions: it asks the session module and puts its answers into words.
 
 pub mod console;
+mod error;
+mod extract;
+mod guard;
+mod health;
+mod metrics;
+mod server;
+mod state;
+mod trace;
+
+pub use error::{ApiError, ErrorCode};
+pub use extract::{Body, NoBody, NoQuery, OptionalBody, Query, SessionPath, flag};
+pub use server::{Listener, serve};
+pub use state::AppState;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode, Uri};
+
+/// Everything that the server answers.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .merge(health::routes())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .layer(from_fn_with_state(state.clone(), trace::trace))
+        .layer(from_fn(trace::json_faults))
+        .with_state(state)
+}
+
+async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is nothing at {}", uri.path()),
+    )
+}
+
+/// The router adds `Allow` to this answer.
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        format!("{} does not take {method}", uri.path()),
+    )
+    .into_response()
+}

@@ -1,1 +1,0 @@
-//! Where every setting comes from: flag, environment, file or default.
