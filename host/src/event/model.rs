@@ -139,6 +139,16 @@ impl EventBody {
 }
 
 impl EventKind {
+    const ALL: [Self; 7] = [
+        Self::SessionStatus,
+        Self::ChatMessage,
+        Self::ToolCall,
+        Self::ToolResult,
+        Self::ApprovalRequested,
+        Self::ApprovalResolved,
+        Self::SessionDeleted,
+    ];
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -150,5 +160,9 @@ impl EventKind {
             Self::ApprovalResolved => "approval_resolved",
             Self::SessionDeleted => "session_deleted",
         }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
