@@ -11,6 +11,11 @@ mod agent;
 mod backend;
 pub mod doc;
 mod error;
+pub mod manifest;
+#[cfg(feature = "host")]
+pub mod raw;
+#[cfg(not(feature = "host"))]
+mod raw;
 mod sdk;
 mod stream;
 
@@ -18,3 +23,9 @@ pub use agent::{Agent, Decoder, NoRecords};
 pub use backend::{Backend, Cx, WatchSink};
 pub use error::{Code, Detail, Error, Result};
 pub use stream::Stream;
+
+#[cfg(feature = "host")]
+pub use sdk::{WatchLine, linked};
+
+#[doc(hidden)]
+pub use sdk::private as __private;

@@ -8,9 +8,16 @@
 //! Rules: nothing here knows a plugin by name; a plugin that hangs holds up its own callers only, and each of those
 //! only until its time limit.
 
+mod agent;
+mod backend;
 mod call;
+mod document;
+mod host_side;
 mod info;
 mod linked;
+mod stream;
+mod watchdog;
+mod workers;
 
 pub use call::Call;
 pub use info::{DriverHealth, Drivers, Isolation, PluginInfo, PluginKind, RefusedPlugin};
@@ -107,3 +114,6 @@ pub trait DecoderDriver: Debug + Send {
     /// All that another decoder needs to go on from here.
     async fn state(&mut self) -> Result<Value>;
 }
+
+#[cfg(test)]
+mod tests;
