@@ -143,5 +143,7 @@ fn lines(text: &str) -> Vec<Keystrokes> {
         .collect()
 }
 
+berth_plugin_api::export_plugin! { agent: ShellAgent, name: "shell" }
+
 #[cfg(test)]
 mod tests;

@@ -217,5 +217,7 @@ fn not_running(session: &SessionRef, seen: &Inspection) -> Error {
     }
 }
 
+berth_plugin_api::export_plugin! { backend: LocalBackend, name: "local" }
+
 #[cfg(test)]
 mod tests;
