@@ -32,13 +32,13 @@ build: setup-build web keeper ## build host, plugins, keeper and page into dist/
 	done
 
 .PHONY: web
-web: host/web/dist/.built ## build the web page
+web: host/web/dist/index.html ## build the web page
 
 host/web/node_modules/.installed: host/web/package.json host/web/package-lock.json
 	npm --prefix host/web ci --no-audit --no-fund --silent
 	@touch $@
 
-host/web/dist/.built: host/web/node_modules/.installed $(WEB_SOURCES)
+host/web/dist/index.html: host/web/node_modules/.installed $(WEB_SOURCES)
 	npm --prefix host/web run --silent build
 	@touch $@
 
