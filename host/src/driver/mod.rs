@@ -15,6 +15,7 @@ mod document;
 mod host_side;
 mod info;
 mod linked;
+mod open;
 mod stream;
 mod watchdog;
 mod workers;
@@ -22,6 +23,7 @@ mod workers;
 pub use call::Call;
 pub use info::{DriverHealth, Drivers, Isolation, PluginInfo, PluginKind, RefusedPlugin};
 pub use linked::{linked_agent, linked_backend};
+pub(crate) use open::{open_agent, open_backend};
 
 use async_trait::async_trait;
 use berth_plugin_api::doc::{
