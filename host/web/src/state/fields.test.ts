@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fieldOf } from './fields';
+import { fieldOf, withoutField } from './fields';
 
 const values = { repo_path: '/home/you/project', name: 'fix-login', backend: 'docker', prompt: 'name the backend' };
 
@@ -17,4 +17,9 @@ test.each([
   ['the engine does not answer', null],
 ])('%s', (message, field) => {
   expect(fieldOf(message, values)).toBe(field);
+});
+
+test('at its field, a message does without the name of the field', () => {
+  expect(withoutField('name: is taken', 'name')).toBe('Is taken');
+  expect(withoutField('/srv/x is not a git repository', 'repo_path')).toBe('/srv/x is not a git repository');
 });

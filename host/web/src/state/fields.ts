@@ -25,3 +25,9 @@ export function fieldOf(message: string, values: Partial<Record<FormField, strin
     return repeated.sort((a, b) => (values[b]?.length ?? 0) - (values[a]?.length ?? 0))[0] ?? null;
   return first?.field ?? null;
 }
+
+/** The message as it is shown at its field, where the field's name on the wire says nothing new. */
+export function withoutField(message: string, field: FormField): string {
+  const rest = message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+  return rest.charAt(0).toUpperCase() + rest.slice(1);
+}
