@@ -52,6 +52,8 @@ pub const SESSION_VARIABLE: &str = "BERTH_SESSION";
 pub const SOCKET_FILE: &str = "keeper.sock";
 /// The hook spool, in the keeper's state folder.
 pub const HOOK_SPOOL_FILE: &str = "hooks.jsonl";
+/// The keeper's note of itself, in its state folder: a [`PidRecord`]. A keeper that lives holds an exclusive `flock` on it.
+pub const PID_FILE: &str = "keeper.pid";
 /// What a keeper that has ended leaves in its state folder: an [`ExitRecord`].
 pub const EXIT_FILE: &str = "exit.json";
 
@@ -239,6 +241,15 @@ pub struct FollowFrame {
     pub bytes: u32,
     /// The file was cut shorter or replaced since: what was read of it before is no more.
     pub restarted: bool,
+}
+
+/// Which process a keeper is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PidRecord {
+    /// As it sees itself.
+    pub pid: u32,
+    pub boot_id: String,
 }
 
 /// What a keeper that has ended leaves behind.
