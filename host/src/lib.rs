@@ -9,6 +9,7 @@ pub mod console;
 pub mod db;
 pub mod driver;
 pub mod event;
+pub mod files;
 pub mod git;
 pub mod http;
 pub mod keeper;
