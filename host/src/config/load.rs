@@ -141,18 +141,21 @@ pub(super) fn load(given: &Given, environment: &Environment) -> Result<Loaded, C
     let agents = loader.sections("agents");
     loader.refuse_unknown();
 
+    let shipped_plugin_dir = lib_dir
+        .clone()
+        .flatten()
+        .map(|lib| lib.join("plugins"))
+        .filter(|path| path.is_dir());
     let config = listen.map(|listen| Config {
         listen,
         hosts: hosts.unwrap_or_default(),
         data_dir: data_dir.unwrap_or_default(),
-        plugin_dirs: lib_dir
+        plugin_dirs: shipped_plugin_dir
             .clone()
-            .flatten()
-            .map(|lib| lib.join("plugins"))
-            .filter(|path| path.is_dir())
             .into_iter()
             .chain(added_plugin_dirs.unwrap_or_default())
             .collect(),
+        shipped_plugin_dir,
         keeper_dir: lib_dir
             .flatten()
             .map(|lib| lib.join("keeper"))

@@ -31,6 +31,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Folders to load plugins from, in order: what came with berth first.
     pub plugin_dirs: Vec<PathBuf>,
+    /// The one of these that came with berth.
+    pub shipped_plugin_dir: Option<PathBuf>,
     /// The folder with a keeper for each architecture (`<arch>/berth-keeper`), where berth was found with one.
     pub keeper_dir: Option<PathBuf>,
     /// The backend of sessions that name none; `auto` is the host's choice.
@@ -77,6 +79,21 @@ pub struct LogSettings {
     pub filter: String,
     /// The form.
     pub format: LogFormat,
+}
+
+impl LogSettings {
+    /// The most verbose level that the filter lets through for anything: `error` `warn` `info` `debug` `trace`.
+    pub fn level(&self) -> &'static str {
+        let filter: Result<tracing_subscriber::EnvFilter, _> = self.filter.parse();
+        let level = filter.ok().and_then(|filter| filter.max_level_hint());
+        match level.and_then(tracing_subscriber::filter::LevelFilter::into_level) {
+            Some(tracing::Level::ERROR) => "error",
+            Some(tracing::Level::WARN) => "warn",
+            Some(tracing::Level::DEBUG) => "debug",
+            Some(tracing::Level::TRACE) => "trace",
+            Some(tracing::Level::INFO) | None => "info",
+        }
+    }
 }
 
 /// The form of the log.

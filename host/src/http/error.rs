@@ -1,5 +1,8 @@
 //! The one place where a fault becomes an answer: `{"error":{"code","message"}}`.
 
+use crate::db::DbError;
+use crate::event::EventError;
+use crate::session::SessionError;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -213,6 +216,69 @@ impl IntoResponse for ApiError {
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        let message = error.to_string();
+        match error {
+            SessionError::NotFound(_) => Self::new(ErrorCode::SessionNotFound, message),
+            SessionError::Invalid { .. } | SessionError::Unsupported(_) => Self::invalid(message),
+            SessionError::Forbidden(_) => Self::forbidden(message),
+            SessionError::NameTaken(_)
+            | SessionError::IdempotencyMismatch
+            | SessionError::Conflict(_)
+            | SessionError::NotOnOffer { .. } => Self::conflict(message),
+            SessionError::Backend { source, .. } => {
+                Self::new(ErrorCode::BackendError, message).with_source(source)
+            }
+            SessionError::BackendUnavailable { .. } => Self::new(ErrorCode::BackendError, message),
+            SessionError::ShuttingDown => Self::unavailable(message, Duration::from_secs(5)),
+            SessionError::Database(error) => error.into(),
+            SessionError::Event(error) => error.into(),
+            SessionError::Internal(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<EventError> for ApiError {
+    fn from(error: EventError) -> Self {
+        match error {
+            EventError::AfterBeyond { .. } => Self::invalid(error.to_string()),
+            EventError::Closed => {
+                Self::unavailable("the server is stopping", Duration::from_secs(5))
+            }
+            EventError::NotStored(ref source) => not_now(source).map_or_else(
+                || Self::internal(error),
+                |(message, wait)| Self::unavailable(message, wait),
+            ),
+            EventError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        match not_now(&error) {
+            Some((message, wait)) => Self::unavailable(message, wait).with_source(error),
+            None => Self::internal(error),
+        }
+    }
+}
+
+/// What a client is told of a fault of the database that may pass by itself, and when to ask again.
+fn not_now(error: &DbError) -> Option<(&'static str, Duration)> {
+    match error {
+        DbError::Full(_) => Some((
+            "the disk that holds the server's data is full; nothing of this was stored",
+            Duration::from_mins(1),
+        )),
+        DbError::Busy(_) => Some((
+            "another program keeps the server's database locked; nothing of this was stored",
+            Duration::from_secs(5),
+        )),
+        _ => None,
     }
 }
 

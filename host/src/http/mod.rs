@@ -6,12 +6,19 @@
 //! Nothing here decides about sessions: it asks the session module and puts its answers into words.
 
 pub mod console;
+mod dto;
 mod error;
+mod events;
 mod extract;
 mod guard;
 mod health;
 mod metrics;
+mod openapi;
+mod page;
+mod plugins;
 mod server;
+mod sessions;
+mod socket;
 mod state;
 mod trace;
 
@@ -27,8 +34,16 @@ use http::{Method, StatusCode, Uri};
 
 /// Everything that the server answers.
 pub fn router(state: AppState) -> Router {
-    Router::new()
-        .merge(health::routes())
+    let routes = Router::new()
+        .merge(openapi::routes())
+        .merge(socket::routes())
+        .merge(page::routes());
+    with_rules(routes, state)
+}
+
+/// Routes under the rules that hold for all of them.
+fn with_rules(routes: Router<AppState>, state: AppState) -> Router {
+    routes
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), guard::guard))
@@ -55,3 +70,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     )
     .into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,17 @@
 //! The server as a whole: what it is made of, how it starts and how it ends.
+//!
+//! It listens first, so that `/health` answers at once, and opens database and plugins behind that; what needs them waits
+//! for a moment. It ends in the opposite order: no new requests, sockets closed, tasks done, plugins told, database closed.
+//! Sessions go on running.
+
+mod core;
+mod probes;
+
+pub use self::core::{Core, OpenError};
+pub use probes::{Probed, Probes};
 
 use crate::config::Config;
+use crate::db::{DataFolder, FolderError};
 use crate::http::{self, AppState, Listener};
 use std::io;
 use std::net::SocketAddr;
@@ -9,15 +20,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What the routes work on, there once the database is open and the plugins are loaded.
-#[derive(Debug)]
-pub struct Core {}
-
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The address is taken or not this machine's.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}{}", hint(.source))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -25,12 +32,28 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The data folder is in use, or cannot be written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// What is in the data folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
-/// A server that is bound and starting.
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; is berth running already? `berth serve --listen 127.0.0.1:0` takes a free port"
+        }
+        _ => "",
+    }
+}
+
+/// A server that is bound and has its data folder.
 #[derive(Debug)]
 pub struct App {
     state: AppState,
+    folder: DataFolder,
     listener: Listener,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -38,12 +61,13 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the address. Nothing else is started.
+    /// Takes the data folder and binds the address. Nothing else is started.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// Another server has the folder or the address.
     pub async fn build(config: Config) -> Result<Self, AppError> {
         let config = Arc::new(config);
+        let folder = DataFolder::open(&config.data_dir)?;
         let bind = |source| AppError::Bind {
             address: config.listen,
             source,
@@ -62,6 +86,7 @@ impl App {
         );
         Ok(Self {
             state,
+            folder,
             listener,
             shutdown,
             tasks,
@@ -77,7 +102,7 @@ impl App {
     /// Serves until `stop` is cancelled, then lets go of everything in order. `listening` is called once when it answers.
     ///
     /// # Errors
-    /// A part could not be opened.
+    /// The database could not be opened.
     pub async fn run(
         self,
         stop: CancellationToken,
@@ -85,17 +110,23 @@ impl App {
     ) -> Result<(), AppError> {
         let address = self.address();
         let grace = self.state.config().shutdown_grace;
-        let router = http::router(self.state.clone());
         let server = self.tasks.spawn(http::serve(
             self.listener,
-            router,
+            http::router(self.state.clone()),
             self.state.config().max_connections,
             self.shutdown.clone(),
             self.tasks.clone(),
         ));
-        self.core.send_replace(Some(Arc::new(Core {})));
-        listening(address);
-        stop.cancelled().await;
+        let opened = Core::open(self.state.config(), self.folder).await;
+        let result: Result<(), OpenError> = match opened {
+            Ok(core) => {
+                self.core.send_replace(Some(Arc::new(core)));
+                listening(address);
+                stop.cancelled().await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
         self.shutdown.cancel();
         if let Err(error) = server.await {
             tracing::error!(%error, "the accept loop ended badly");
@@ -110,6 +141,9 @@ impl App {
                 "tasks still running after the grace period"
             );
         }
-        Ok(())
+        if let Some(core) = self.core.send_replace(None) {
+            core.close().await;
+        }
+        Ok(result?)
     }
 }

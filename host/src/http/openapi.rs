@@ -1,0 +1,44 @@
+//! `/api/openapi.json`: the description of the API, made from the handlers.
+
+use super::extract::{NoQuery, Query};
+use super::state::AppState;
+use super::{events, health, plugins, sessions};
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bytes::Bytes;
+use http::header;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "berth",
+        description = "Sessions of coding agents and shells on git repositories. The sockets `/ws/events` and `/ws/console/{id}` are described in the documentation.",
+    ),
+    tags(
+        (name = "sessions", description = "What a caller does with sessions"),
+        (name = "events", description = "What happens in sessions"),
+        (name = "server", description = "What the server is and can"),
+    )
+)]
+struct Description;
+
+/// Every described route, and the route of the description.
+pub(super) fn routes() -> Router<AppState> {
+    let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .merge(health::routes())
+        .merge(plugins::routes())
+        .merge(sessions::routes())
+        .merge(events::routes())
+        .split_for_parts();
+    // A description that cannot be written is a bug, seen by the first test that asks for it.
+    let text = Bytes::from(description.to_json().unwrap_or_default());
+    router.route(
+        "/api/openapi.json",
+        get(async move |Query(NoQuery {}): Query<NoQuery>| {
+            ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+        }),
+    )
+}
