@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Each step of a plugin's opening has so long.
+/// Each step of a plugin's opening has so long, unless the settings say otherwise.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
 const WORKER_THREADS: usize = 2;
 
@@ -46,7 +46,8 @@ pub(super) async fn open(
     let request = open_request(&info, settings)?;
     let copies = settings.data_dir.join("plugins");
     let name = info.name.clone();
-    let module = on_thread("load", move || {
+    let limit = settings.step_limit.unwrap_or(STEP_LIMIT);
+    let module = on_thread("load", limit, move || {
         let entry = &plugin.manifest.entry;
         load(&name, &plugin.bytes, &plugin.sha256, entry, &copies).map_err(
             |refusal| match refusal {
@@ -61,20 +62,23 @@ pub(super) async fn open(
     .await??;
     let opened = match info.kind {
         PluginKind::Backend => {
-            let description: BackendDescription = describe(module).await?;
+            let description: BackendDescription = describe(module, limit).await?;
             check_config(&info, description.config_schema.as_ref(), &request.config)?;
             let opening = driver::open_backend(module, info.clone(), description, &request);
-            let driver = timeout(STEP_LIMIT, opening)
+            let driver = timeout(limit, opening)
                 .await
-                .map_err(|_| slow("open"))?
+                .map_err(|_| Refusal::Slow {
+                    step: "open",
+                    limit,
+                })?
                 .map_err(Refusal::Open)?;
             Opened::Backend(driver)
         }
         PluginKind::Agent => {
-            let description: AgentDescription = describe(module).await?;
+            let description: AgentDescription = describe(module, limit).await?;
             check_config(&info, description.config_schema.as_ref(), &request.config)?;
             let info = info.clone();
-            let opening = on_thread("open", move || {
+            let opening = on_thread("open", limit, move || {
                 driver::open_agent(module, info, description, &request)
             });
             Opened::Agent(opening.await?.map_err(Refusal::Open)?)
@@ -111,8 +115,8 @@ fn open_request(info: &PluginInfo, settings: &PluginSettings) -> Result<OpenRequ
     })
 }
 
-async fn describe<T: DeserializeOwned>(module: ModuleRef) -> Result<T, Refusal> {
-    let described = on_thread("describe", move || module.describe()().into_result()).await?;
+async fn describe<T: DeserializeOwned>(module: ModuleRef, limit: Duration) -> Result<T, Refusal> {
+    let described = on_thread("describe", limit, move || module.describe()().into_result()).await?;
     let document = described.map_err(|fault| Refusal::Describe(fault.into()))?;
     serde_json::from_slice(&document).map_err(|error| {
         Refusal::Describe(Error::internal(format!(
@@ -131,16 +135,10 @@ fn check_config(info: &PluginInfo, schema: Option<&Value>, config: &Value) -> Re
     })
 }
 
-fn slow(step: &'static str) -> Refusal {
-    Refusal::Slow {
-        step,
-        limit: STEP_LIMIT,
-    }
-}
-
 /// Runs `job` on a thread that is left to itself when it takes too long.
 async fn on_thread<T: Send + 'static>(
     step: &'static str,
+    limit: Duration,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     let (sender, receiver) = oneshot::channel();
@@ -148,9 +146,9 @@ async fn on_thread<T: Send + 'static>(
         .name(format!("plug-{step}"))
         .spawn(move || drop(sender.send(job())))
         .map_err(|_| Refusal::Lost(step))?;
-    match timeout(STEP_LIMIT, receiver).await {
+    match timeout(limit, receiver).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(_)) => Err(Refusal::Lost(step)),
-        Err(_) => Err(slow(step)),
+        Err(_) => Err(Refusal::Slow { step, limit }),
     }
 }

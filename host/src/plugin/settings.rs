@@ -4,6 +4,7 @@ use crate::driver::Isolation;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A folder that holds plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,4 +33,6 @@ pub struct PluginSettings {
     pub data_dir: PathBuf,
     /// The most verbose level that plugins log: `error` `warn` `info` `debug` `trace`; empty means `info`.
     pub log_level: String,
+    /// How long each step of a plugin's opening may take; `None` means 10 seconds.
+    pub step_limit: Option<Duration>,
 }
