@@ -270,3 +270,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 berth_plugin_api::export_plugin! { backend: Bubblewrap, name: "bubblewrap" }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// How long a sandbox may take to be gone once it was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// 128 + SIGKILL: what killed the keeper kept it from telling its exit code.
-const KILLED: i32 = 137;
+pub(crate) const KILLED: i32 = 137;
 
 /// What a place is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
