@@ -100,8 +100,10 @@ test('control messages are told; an end is taken back when the program runs agai
   newest().receive({ type: 'resize', cols: 80, rows: 24 });
   newest().receive({ type: 'exit', code: 3 });
   newest().receive({ type: 'something', new: true });
+  newest().receive(bytes('last screen'));
+  newest().receive({ type: 'replay_end' });
   newest().receive(bytes('$ '));
-  expect(log).toEqual(['SIZE 80x24', 'EXIT 3', 'RESET', '$ ', 'EXIT null']);
+  expect(log).toEqual(['SIZE 80x24', 'EXIT 3', 'RESET', 'last screen', '$ ', 'EXIT null']);
 });
 
 test('an unknown session is not asked for again', () => {

@@ -43,6 +43,8 @@ export class Console {
   readonly #link: Link;
   readonly #pump: Pump;
   #fresh = true;
+  /** Whether the screen and history so far have arrived. */
+  #live = false;
   #exited = false;
   #renewing = false;
   #kept = '';
@@ -91,6 +93,7 @@ export class Console {
 
   #opened(): void {
     this.#fresh = true;
+    this.#live = false;
     this.#renewing = false;
     if (this.#kept) {
       this.#link.send(encoder.encode(this.#kept));
@@ -109,7 +112,7 @@ export class Console {
     }
     if (this.#pump.dropping) this.#restartCalm();
     else this.#pump.push(new Uint8Array(data));
-    if (this.#exited) this.#setExited(null);
+    if (this.#exited && this.#live) this.#setExited(null);
   }
 
   #control(text: string): void {
@@ -121,8 +124,10 @@ export class Console {
     }
     if (message.type === 'exit') this.#setExited(message.code);
     else if (message.type === 'resize') this.#options.onResize({ cols: message.cols, rows: message.rows });
-    else if (message.type === 'replay_end') this.#options.onReplayed?.();
-    else if (message.type === 'error') {
+    else if (message.type === 'replay_end') {
+      this.#live = true;
+      this.#options.onReplayed?.();
+    } else if (message.type === 'error') {
       this.#options.onError(message.message);
       if (message.message === 'Session not found') this.#link.close(message.message);
     }
