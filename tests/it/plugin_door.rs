@@ -2,13 +2,14 @@
 //! that says what to do, and the door is fine afterwards.
 
 use berth_host::driver::{AgentDriver, BackendDriver, Call, DriverHealth, Drivers, Isolation};
+use berth_host::plugin::check::{Finding, Outcome, Report, check};
 use berth_host::plugin::{PluginDir, PluginSettings, load_all};
 use berth_plugin_api::doc::{
     AgentEvent, CreateRequest, DecoderRequest, DeleteRequest, DeliverRequest, LaunchRequest,
     ListRequest, PlaceRequest, Probe, RefreshRequest, SessionRef, StopRequest, WatchRequest,
 };
 use berth_plugin_api::{Code, Error};
-use berth_tests::Libraries;
+use berth_tests::{Layout, Libraries};
 use serde_json::json;
 use std::fs;
 use std::io;
@@ -534,6 +535,56 @@ async fn an_agent_that_panics_or_hangs_is_contained() {
     let (hang, work) = tokio::join!(agent.deliver(&hang), agent.deliver(&work));
     assert_eq!(hang.expect_err("it hangs").code, Code::Deadline);
     assert_eq!(work.expect("it works").typed[0].text, "work");
+}
+
+#[tokio::test]
+async fn a_check_names_each_duty_and_what_breaks_it() {
+    let broken = |report: &Report| -> Vec<&'static str> {
+        let broken = |finding: &&Finding| matches!(finding.outcome, Outcome::Broken(_));
+        let findings = report.findings.iter().filter(broken);
+        findings.map(|finding| finding.duty).collect()
+    };
+    let libraries = Libraries::get();
+    for (library, config, expected) in [
+        // A toy says of everything that it runs, and its manifest has no homepage.
+        ("toy", json!({}), &["L-02", "B-01"][..]),
+        ("toy", json!({"probe": "panic"}), &["L-02", "B-01"]),
+        ("toy", json!({"greeting": 1}), &["L-02", "L-04"]),
+        ("agent", json!({}), &["L-02", "A-01", "A-05"]),
+        ("describe-panics", json!({}), &["L-02", "L-04"]),
+        ("no-plugin", json!({}), &["L-01"]),
+    ] {
+        let folder = TempDir::new().expect("a folder");
+        let file = put_bytes(
+            folder.path(),
+            "plugin.so",
+            &fs::read(libraries.path(library)).expect("built"),
+        );
+        let report = check(&file, Some(config)).await;
+        assert!(!report.conforms(), "{report}");
+        for duty in expected {
+            assert!(
+                broken(&report).contains(duty),
+                "{duty} of {library}:\n{report}"
+            );
+        }
+    }
+    still_opens().await;
+}
+
+#[tokio::test]
+async fn the_plugins_that_come_with_berth_conform() {
+    let mut checked = 0;
+    for entry in fs::read_dir(Layout::get().plugins()).expect("berth's plugins") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "so") {
+            continue;
+        }
+        let report = check(&path, None).await;
+        assert!(report.conforms(), "{report}");
+        checked += 1;
+    }
+    assert!(checked >= 2, "a backend and an agent at least");
 }
 
 /// All that this program logs, as text.

@@ -78,6 +78,23 @@ pub(super) fn find(dirs: &[PluginDir]) -> Vec<Found> {
     found
 }
 
+/// One library, by its path.
+pub(super) fn find_one(path: &Path) -> io::Result<Found> {
+    let path = std::path::absolute(path)?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::IsADirectory.into());
+    };
+    let folder = std::fs::canonicalize(folder)?;
+    let (opened, _) = find_in(&folder)?;
+    Ok(Found {
+        path: folder.join(name),
+        order: 0,
+        isolation: Isolation::None,
+        name: name.to_owned(),
+        folder: Arc::new(opened),
+    })
+}
+
 fn find_in(path: &Path) -> io::Result<(Folder, Vec<OsString>)> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open(path, flags, Mode::empty())?;

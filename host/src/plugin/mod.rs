@@ -5,6 +5,7 @@
 //! ([`open`]). No instruction of it runs before it was found to fit. Whatever goes wrong, the plugin is listed as
 //! refused with a [`refusal`] that says what to do, and the server goes on without it.
 
+pub mod check;
 mod find;
 mod inspect;
 mod load;
