@@ -168,7 +168,8 @@ export interface EventPage {
 
 // Text frames of `/ws/console/{session}?control=1`.
 export type ConsoleControl =
-  | { type: 'exit'; code: number }
+  /** `code` is null where it is not known. */
+  | { type: 'exit'; code: number | null }
   | { type: 'resize'; cols: number; rows: number }
   | { type: 'replay_end' }
   | { type: 'error'; message: string };

@@ -27,7 +27,7 @@ function start(options: Partial<ConsoleOptions> = {}) {
     },
     size: () => ({ cols: 100, rows: 30 }),
     onState: () => {},
-    onExit: (code) => log.push(`EXIT ${code}`),
+    onExit: (exit) => log.push(`EXIT ${exit && exit.code}`),
     onResize: (size) => log.push(`SIZE ${size.cols}x${size.rows}`),
     onError: (message) => log.push(`ERROR ${message}`),
     onBehind: (behind) => log.push(`BEHIND ${behind}`),

@@ -8,6 +8,10 @@ export interface Size {
   rows: number;
 }
 
+export interface Exit {
+  code: number | null;
+}
+
 export interface ConsoleOptions {
   session: string;
   sink: Sink;
@@ -15,8 +19,8 @@ export interface ConsoleOptions {
   size: () => Size;
   readOnly?: boolean;
   onState: (state: LinkState) => void;
-  /** The program ended with this code; null once one runs again. */
-  onExit: (code: number | null) => void;
+  /** The program ended, with this code where it is known; null once one runs again. */
+  onExit: (exit: Exit | null) => void;
   /** The screen and history have arrived; what follows is live. */
   onReplayed?: () => void;
   /** Another client has given the terminal this size. */
@@ -122,7 +126,7 @@ export class Console {
     } catch {
       return;
     }
-    if (message.type === 'exit') this.#setExited(message.code);
+    if (message.type === 'exit') this.#setExited({ code: message.code });
     else if (message.type === 'resize') this.#options.onResize({ cols: message.cols, rows: message.rows });
     else if (message.type === 'replay_end') {
       this.#live = true;
@@ -133,9 +137,9 @@ export class Console {
     }
   }
 
-  #setExited(code: number | null): void {
-    this.#exited = code !== null;
-    this.#options.onExit(code);
+  #setExited(exit: Exit | null): void {
+    this.#exited = exit !== null;
+    this.#options.onExit(exit);
   }
 
   #overflow(): void {
