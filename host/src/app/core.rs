@@ -5,14 +5,20 @@ use crate::config::{Config, Isolation};
 use crate::db::{DataFolder, Database, DbError, FolderError};
 use crate::driver::{self, Drivers};
 use crate::event::EventLog;
+use crate::git::{Git, GitSettings};
 use crate::plugin::{PluginDir, PluginSettings, load_all};
-use crate::session::Sessions;
+use crate::session::{HostUser, SessionError, SessionParts, SessionSettings, Sessions};
 use berth_plugin_api::doc::{Filesystem, Probe};
 use futures_util::future::join_all;
 use std::time::Duration;
 
 /// How long a plugin has to let go when the server ends.
 const PLUGIN_SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// How long sessions have to save their terminals when the server ends.
+const SESSIONS_LET_GO: Duration = Duration::from_secs(10);
+/// The programs' search path where the server has none.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The host's choice of a backend.
 const AUTO: &str = "auto";
@@ -26,6 +32,9 @@ pub enum OpenError {
     /// The database in it.
     #[error("cannot open the database in the data folder")]
     Database(#[from] DbError),
+    /// The sessions in it.
+    #[error("cannot take over the sessions in the data folder")]
+    Sessions(#[from] SessionError),
 }
 
 /// Sessions and what they stand on.
@@ -53,13 +62,22 @@ impl Core {
         let (db, drivers) = tokio::join!(Database::open(&database), load_all(&settings));
         let db = db?;
         let events = EventLog::open(db.clone());
+        let sessions = Sessions::open(SessionParts {
+            db: db.clone(),
+            data: folder.clone(),
+            events: events.clone(),
+            drivers: drivers.clone(),
+            git: git(config),
+            settings: session_settings(config),
+        })
+        .await?;
         Ok(Self {
             folder,
             db,
             events,
             drivers,
             probes: Probes::default(),
-            sessions: Sessions {},
+            sessions,
         })
     }
 
@@ -90,6 +108,7 @@ impl Core {
 
     /// Lets go of everything; sessions go on running.
     pub(super) async fn close(&self) {
+        self.sessions.close(SESSIONS_LET_GO).await;
         self.events.clone().close().await;
         join_all(
             self.drivers
@@ -99,6 +118,35 @@ impl Core {
         )
         .await;
         self.db.close().await;
+    }
+}
+
+fn git(config: &Config) -> Git {
+    Git::new(GitSettings {
+        program: "git".into(),
+        search_path: config
+            .search_path
+            .clone()
+            .unwrap_or_else(|| DEFAULT_PATH.to_owned())
+            .into(),
+        home: config.home.clone(),
+    })
+}
+
+fn session_settings(config: &Config) -> SessionSettings {
+    let user = HostUser {
+        name: config.user_name.clone().unwrap_or_default(),
+        login_shell: config.login_shell.clone(),
+        path: config.search_path.clone(),
+    };
+    SessionSettings {
+        default_backend: config.default_backend.clone(),
+        default_agent: config.default_agent.clone(),
+        ..SessionSettings::new(
+            config.roots.clone(),
+            config.keeper_dir.clone().unwrap_or_default(),
+            user,
+        )
     }
 }
 

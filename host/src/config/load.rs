@@ -175,6 +175,8 @@ pub(super) fn load(given: &Given, environment: &Environment) -> Result<Loaded, C
         },
         login_shell: environment.login_shell(),
         home,
+        user_name: environment.variable("USER").map(str::to_owned),
+        search_path: environment.variable("PATH").map(str::to_owned),
     });
     if let Some(config) = &config
         && !config.is_loopback()

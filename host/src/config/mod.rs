@@ -59,6 +59,10 @@ pub struct Config {
     pub login_shell: Option<String>,
     /// The home folder of the server's user.
     pub home: PathBuf,
+    /// The name of the server's user, where it is known.
+    pub user_name: Option<String>,
+    /// `PATH` of the server, for the programs that it and its sessions run.
+    pub search_path: Option<String>,
 }
 
 /// How plugins that berth does not ship are run.

@@ -52,6 +52,15 @@ pub enum SessionError {
     Internal(String),
 }
 
+impl SessionError {
+    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
 fn offered(available: &[Action]) -> String {
     if available.is_empty() {
         return "nothing is, in its present state".to_owned();

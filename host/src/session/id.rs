@@ -85,6 +85,11 @@ impl SessionName {
         Self::parse(slug.trim_matches('-')).ok()
     }
 
+    /// The name of a session of which nothing is known.
+    pub(super) fn fallback() -> Self {
+        Self("session".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -226,6 +226,9 @@ pub struct SyncedBranch {
     pub path: String,
     pub branch: String,
     pub commit: String,
+    /// The ref that holds the session's commits where the branch could not be moved to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 /// The answer to a message once the session's terminal has taken it.
