@@ -59,6 +59,8 @@ fn copy(from: &mut (impl Read + AsFd), to: &mut (impl Write + AsFd)) -> io::Resu
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
+            // A keeper that ends does not read what is on its way to it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
             Err(error) => {
                 recover(error, from, PollFlags::POLLIN)?;
                 continue;

@@ -2,13 +2,15 @@
 
 use crate::arguments::Settings;
 use crate::children::Children;
+use crate::exec::Exec;
 use crate::output::Output;
 use crate::program::Current;
 use crate::tree;
 use berth_keeper_protocol::{Hello, PROTOCOL, Status};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,8 +28,9 @@ pub(crate) struct Keeper {
     pub(crate) current: RefCell<Option<Current>>,
     /// Held while programs are started or the tree is ended, so that one does not undo the other.
     pub(crate) turn: Mutex<()>,
-    /// Process ids of execs that run.
-    pub(crate) execs: RefCell<BTreeSet<i32>>,
+    /// Programs beside the main one, by their ids.
+    pub(crate) execs: RefCell<BTreeMap<String, Rc<Exec>>>,
+    pub(crate) last_exec: Cell<u64>,
     /// What was begun and must come to its end, even where the one who asked has gone.
     pub(crate) tasks: TaskTracker,
     /// The exit code to end with, once it is time.
@@ -55,6 +58,7 @@ impl Keeper {
             current: RefCell::default(),
             turn: Mutex::default(),
             execs: RefCell::default(),
+            last_exec: Cell::new(0),
             tasks: TaskTracker::new(),
             exit_code: Cell::new(0),
             released: CancellationToken::new(),
@@ -100,8 +104,9 @@ impl Keeper {
     /// Ends what the main program left: everything but execs.
     pub(crate) async fn end_leftovers(&self, grace: Duration) -> usize {
         let scope = || {
-            let execs: Vec<i32> = self.execs.borrow().iter().copied().collect();
-            tree::below(own_pid(), &execs)
+            let execs = self.execs.borrow();
+            let spared: Vec<i32> = execs.values().map(|exec| exec.pid()).collect();
+            tree::below(own_pid(), &spared)
         };
         tree::end(&self.children, scope, grace).await
     }

@@ -112,7 +112,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn spawn_main(
+    pub(crate) fn spawn_main(
         &self,
         program: &Program,
         size: Size,

@@ -5,6 +5,7 @@ use crate::sys::duplicate;
 use berth_keeper_protocol::Size;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::termios::{LocalFlags, SpecialCharacterIndices, tcgetattr};
 use nix::unistd::Pid;
 use portable_pty::{CommandBuilder, MasterPty, PtySize, SlavePty};
 use std::cell::RefCell;
@@ -115,6 +116,16 @@ impl Terminal {
         pipe::Sender::from_owned_fd_unchecked(self.writer.try_clone()?)?
             .writable()
             .await
+    }
+
+    /// Tells the program that no more input comes, where its terminal has a way to say so.
+    pub(crate) async fn end_input(&self) -> io::Result<()> {
+        let settings = tcgetattr(&self.writer)?;
+        let end = settings.control_chars[SpecialCharacterIndices::VEOF as usize];
+        if settings.local_flags.contains(LocalFlags::ICANON) && end != 0 {
+            self.write_all(&[end]).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn resize(&self, size: Size) -> io::Result<()> {

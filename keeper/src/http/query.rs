@@ -22,6 +22,11 @@ impl Query {
         self.0.get(name).map(String::as_str)
     }
 
+    pub(crate) fn get(&self, name: &str) -> Result<&str, Refusal> {
+        self.find(name)
+            .ok_or_else(|| Refusal::new(code::INVALID, format!("the query lacks {name}")))
+    }
+
     /// A number or the like; `None` where it is not given.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
         self.find(name)
@@ -32,6 +37,10 @@ impl Query {
                     .map_err(|_| Refusal::new(code::INVALID, wrong()))
             })
             .transpose()
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        Ok(self.parsed(name)?.unwrap_or(false))
     }
 }
 
@@ -66,6 +75,8 @@ mod tests {
         assert_eq!(query.find("path"), Some("/a b cä"));
         assert_eq!(query.parsed::<u64>("offset").unwrap(), Some(12));
         assert_eq!(query.find("empty"), Some(""));
+        assert!(query.flag("flag").unwrap());
+        assert!(!query.flag("other").unwrap());
     }
 
     #[test]
@@ -75,5 +86,6 @@ mod tests {
         }
         let query = Query::parse("offset=-1").unwrap();
         assert!(query.parsed::<u64>("offset").is_err());
+        assert!(query.get("path").is_err());
     }
 }

@@ -3,7 +3,10 @@
 use super::{Answer, Query, Refusal, code};
 use crate::keeper::Keeper;
 use crate::output::Found;
-use berth_keeper_protocol::{BEHIND, OFFSET_HEADER, Release, Signal, Size, StartProgram, Stop};
+use crate::{dial, file, follow};
+use berth_keeper_protocol::{
+    BEHIND, OFFSET_HEADER, Release, Signal, Size, StartExec, StartProgram, Stop,
+};
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 use http::{Method, Request};
@@ -67,6 +70,34 @@ impl Call {
                 let release: Release = document(&mut body).await?;
                 Rc::clone(&keeper).release(&release.run_id).await?;
                 self.answer.document(&Nothing {});
+            }
+            (&Method::POST, ["v1", "execs"]) => {
+                let start: StartExec = document(&mut body).await?;
+                self.answer.document(&keeper.start_exec(&start)?);
+            }
+            (&Method::POST, ["v1", "execs", id, "io"]) => {
+                keeper.join_exec(id, &mut body, &self.answer).await?;
+            }
+            (&Method::POST, ["v1", "execs", id, "resize"]) => {
+                keeper.resize_exec(id, document(&mut body).await?)?;
+                self.answer.document(&Nothing {});
+            }
+            (&Method::POST, ["v1", "execs", id, "signal"]) => {
+                keeper.signal_exec(id, signal(&mut body).await?)?;
+                self.answer.document(&Nothing {});
+            }
+            (&Method::PUT, ["v1", "file"]) => {
+                let put = file::put(&query, &mut body).await?;
+                self.answer.document(&put);
+            }
+            (&Method::GET, ["v1", "file"]) => file::get(&query, &self.answer).await?,
+            (&Method::GET, ["v1", "stat"]) => self.answer.document(&file::stat(&query).await?),
+            (&Method::POST, ["v1", "follow"]) => {
+                let what = document(&mut body).await?;
+                follow::follow(&what, &self.answer).await?;
+            }
+            (&Method::POST, ["v1", "dial"]) => {
+                dial::dial(&query, &mut body, &self.answer).await?;
             }
             _ => {
                 let message = format!("there is no {} {}", head.method, head.uri.path());

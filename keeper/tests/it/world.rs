@@ -4,7 +4,7 @@ use berth_host::keeper::protocol::{Program, ProgramState, Size, StartProgram, St
 use berth_host::keeper::{Keeper, KeeperError, Output};
 use berth_plugin_api::Stream;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -45,6 +45,17 @@ impl World {
 
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// A folder for the test's own files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in that folder, as text.
+    pub(crate) fn path(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        path.to_str().expect("text").to_owned()
     }
 
     pub(crate) async fn socket(&self) -> UnixStream {
@@ -183,4 +194,41 @@ pub(crate) async fn read_until(output: &mut Output, text: &str) -> String {
     })
     .await;
     String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// Waits until a file holds something, and answers that.
+pub(crate) async fn content(path: &Path) -> String {
+    eventually("the file is written", || {
+        let content = std::fs::read_to_string(path).unwrap_or_default();
+        async move {
+            if content.ends_with('\n') {
+                Ok(content)
+            } else {
+                Err(content)
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+    })
+}
+
+/// How many ended processes wait to be reaped by this one.
+pub(crate) fn zombies_of(parent: u32) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+    let zombie = format!(" Z {parent} ");
+    processes
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
+        .filter(|stat| {
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(&zombie))
+        })
+        .count()
 }
