@@ -35,7 +35,7 @@ build: setup-build web keeper ## build host, plugins, keeper and page into dist/
 web: host/web/dist/index.html ## build the web page
 
 host/web/node_modules/.installed: host/web/package.json host/web/package-lock.json
-	npm --prefix host/web ci --no-audit --no-fund --silent
+	npm --prefix host/web ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 host/web/dist/index.html: host/web/node_modules/.installed $(WEB_SOURCES)
@@ -51,7 +51,7 @@ test: setup-test web keeper ## install what the tests need and run all of them
 	cargo build --workspace
 	BERTH_KEEPER=$(KEEPER) cargo test --workspace --no-fail-fast
 	npm --prefix host/web test
-	npm --prefix tests/browser ci --no-audit --no-fund --silent
+	npm --prefix tests/browser ci --no-audit --no-fund --loglevel=error
 	BERTH_KEEPER=$(KEEPER) BERTH_TARGET_DIR=$(TARGET_DIR)/debug npm --prefix tests/browser test
 
 .PHONY: check
