@@ -1,6 +1,13 @@
 //! The end-to-end tests, one program: the real server, real plugins, real sessions.
 //!
-//! `main_line` what berth is for · `crash` what must survive · `several` many clients and sessions · `wrong` what is
-//! answered to bad input · `reference` the examples of the API reference · `plugin_door` libraries, good and bad
+//! `backends` what each backend promises · `guard` hosts and origins · `plugin_door` libraries, good and bad ·
+//! `third_party` a backend from outside
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it needs has failed"
+)]
 
+mod backends;
+mod guard;
 mod plugin_door;
+mod third_party;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
@@ -147,10 +148,17 @@ impl TestHost {
     /// Kills the server as a power cut would; sessions are left as they are.
     pub async fn kill_9(&mut self) {
         let mut server = self.server.take().expect("the server runs");
-        server.start_kill().expect("our own child can be killed");
+        // It may be dying already.
+        let _ = server.start_kill();
         within("the server's death", server.wait())
             .await
             .expect("our own child can be waited for");
+    }
+
+    /// Kills the server while requests to it are under way; [`TestHost::kill_9`] then waits for its death.
+    pub fn signal_9(&self) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("our own child can be signalled");
     }
 
     /// Ends the server as a service manager does; sessions go on.
@@ -304,7 +312,40 @@ impl TestHost {
 
     /// Joins a session's console; `query` as in `?cols=80`.
     pub async fn console(&self, session: &TestSession, query: &str) -> Console {
-        Console::open(self, &session.id, query).await
+        self.console_of(&session.id, query).await
+    }
+
+    /// Joins the console of a session that goes by this id or name.
+    pub async fn console_of(&self, id: &str, query: &str) -> Console {
+        Console::open(self, id, query).await
+    }
+
+    /// Tries to open a WebSocket that must be refused; gives the answer.
+    ///
+    /// # Panics
+    /// It was opened.
+    pub async fn refused_socket(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+        let mut request = format!("ws://{}{path}", self.address)
+            .into_client_request()
+            .expect("a valid address");
+        for (name, value) in headers {
+            let value = value.parse().expect("a valid header");
+            request.headers_mut().insert(*name, value);
+        }
+        match within("the refusal", tokio_tungstenite::connect_async(request)).await {
+            Err(tungstenite::Error::Http(response)) => {
+                let (parts, body) = response.into_parts();
+                let bytes = body.unwrap_or_default();
+                Answer {
+                    request: format!("WebSocket {path} with {headers:?}"),
+                    status: parts.status,
+                    headers: parts.headers,
+                    body: serde_json::from_slice(&bytes).unwrap_or_default(),
+                }
+            }
+            Ok(_) => panic!("{path} with {headers:?} was opened"),
+            Err(other) => panic!("{path} with {headers:?}: {other}"),
+        }
     }
 
     /// Waits until nothing of a session is left: no process, no file named after it, no list entry.
@@ -361,7 +402,10 @@ impl Answer {
     ///
     /// # Panics
     /// It is another.
-    #[must_use]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "that it is as expected may be all that is wanted"
+    )]
     pub fn expect(self, status: StatusCode) -> Self {
         assert_eq!(self.status, status, "{}: {}", self.request, self.body);
         self
