@@ -27,7 +27,7 @@ function start(options: Partial<ConsoleOptions> = {}) {
     },
     size: () => ({ cols: 100, rows: 30 }),
     onState: () => {},
-    onExit: (exit) => log.push(`EXIT ${exit && exit.code}`),
+    onExit: (exit) => log.push(`EXIT ${exit?.code}`),
     onResize: (size) => log.push(`SIZE ${size.cols}x${size.rows}`),
     onError: (message) => log.push(`ERROR ${message}`),
     onBehind: (behind) => log.push(`BEHIND ${behind}`),
@@ -103,7 +103,7 @@ test('control messages are told; an end is taken back when the program runs agai
   newest().receive(bytes('last screen'));
   newest().receive({ type: 'replay_end' });
   newest().receive(bytes('$ '));
-  expect(log).toEqual(['SIZE 80x24', 'EXIT 3', 'RESET', 'last screen', '$ ', 'EXIT null']);
+  expect(log).toEqual(['SIZE 80x24', 'EXIT 3', 'RESET', 'last screen', '$ ', 'EXIT undefined']);
 });
 
 test('an unknown session is not asked for again', () => {
