@@ -10,6 +10,7 @@ use crate::plugin::{PluginDir, PluginSettings, load_all};
 use crate::session::{HostUser, SessionError, SessionParts, SessionSettings, Sessions};
 use berth_plugin_api::doc::{Filesystem, Probe};
 use futures_util::future::join_all;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a plugin has to let go when the server ends.
@@ -57,7 +58,7 @@ pub struct Core {
 impl Core {
     /// Opens the database and loads the plugins, at the same time.
     pub(super) async fn open(config: &Config, folder: DataFolder) -> Result<Self, OpenError> {
-        let settings = plugin_settings(config, &folder);
+        let settings = plugin_settings(config, folder.root(), folder.instance());
         let database = folder.database();
         let (db, drivers) = tokio::join!(Database::open(&database), load_all(&settings));
         let db = db?;
@@ -150,7 +151,8 @@ fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-fn plugin_settings(config: &Config, folder: &DataFolder) -> PluginSettings {
+/// What the loader is told: by the server, and by `berth doctor`.
+pub(crate) fn plugin_settings(config: &Config, data_dir: &Path, instance: &str) -> PluginSettings {
     let isolation_of = |shipped: bool| match config.isolation {
         Isolation::Auto if shipped => driver::Isolation::None,
         Isolation::None => driver::Isolation::None,
@@ -171,8 +173,8 @@ fn plugin_settings(config: &Config, folder: &DataFolder) -> PluginSettings {
         dirs,
         backends: config.backends.iter().map(section).collect(),
         agents: config.agents.iter().map(section).collect(),
-        instance: folder.instance().to_owned(),
-        data_dir: folder.root().to_owned(),
+        instance: instance.to_owned(),
+        data_dir: data_dir.to_owned(),
         log_level: config.log.level().to_owned(),
         ..PluginSettings::default()
     }

@@ -7,6 +7,7 @@
 mod core;
 mod probes;
 
+pub(crate) use self::core::plugin_settings;
 pub use self::core::{Core, OpenError};
 pub use probes::{Probed, Probes};
 

@@ -175,7 +175,7 @@ pub(super) fn load(given: &Given, environment: &Environment) -> Result<Loaded, C
         },
         login_shell: environment.login_shell(),
         home,
-        user_name: environment.variable("USER").map(str::to_owned),
+        user_name: environment.user(),
         search_path: environment.variable("PATH").map(str::to_owned),
     });
     if let Some(config) = &config
@@ -261,6 +261,11 @@ impl<'a> Loader<'a> {
             Err(error)
                 if error.kind() == std::io::ErrorKind::NotFound && origin == Origin::Default =>
             {
+                self.entries.push(Entry {
+                    key: "config".to_owned(),
+                    value: Value::Null,
+                    origin,
+                });
                 return;
             }
             Err(error) => {

@@ -13,7 +13,7 @@ mod source;
 pub use fault::{ConfigFaults, Fault};
 pub use load::{Entry, Loaded};
 pub use section::PluginSection;
-pub use source::{Environment, Given, Origin};
+pub use source::{Account, Environment, Given, Origin};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -55,7 +55,7 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// What is logged.
     pub log: LogSettings,
-    /// The terminal's login shell of the server's user, for agents that run one.
+    /// The login shell of the server's user, for agents that run one.
     pub login_shell: Option<String>,
     /// The home folder of the server's user.
     pub home: PathBuf,

@@ -23,8 +23,19 @@ pub struct Environment {
     pub program: Option<PathBuf>,
     /// The working directory.
     pub directory: PathBuf,
-    /// The user's home folder and login shell by the system's records.
-    pub account: Option<(PathBuf, PathBuf)>,
+    /// The user by the system's records.
+    pub account: Option<Account>,
+}
+
+/// A user by the system's records.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// Home folder.
+    pub home: PathBuf,
+    /// Login shell.
+    pub shell: PathBuf,
 }
 
 impl Environment {
@@ -41,7 +52,11 @@ impl Environment {
         let account = nix::unistd::User::from_uid(nix::unistd::geteuid())
             .ok()
             .flatten()
-            .map(|user| (user.dir, user.shell));
+            .map(|user| Account {
+                name: user.name,
+                home: user.dir,
+                shell: user.shell,
+            });
         Self {
             variables,
             program,
@@ -63,17 +78,27 @@ impl Environment {
         self.variable("HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
-            .or_else(|| self.account.as_ref().map(|(home, _)| home.clone()))
+            .or_else(|| self.account.as_ref().map(|account| account.home.clone()))
             .unwrap_or_else(|| PathBuf::from("/"))
     }
 
     /// The user's login shell: the account's, else `SHELL`.
     pub fn login_shell(&self) -> Option<String> {
         let shell = match &self.account {
-            Some((_, shell)) if !shell.as_os_str().is_empty() => shell.to_str().map(str::to_owned),
+            Some(account) if !account.shell.as_os_str().is_empty() => {
+                account.shell.to_str().map(str::to_owned)
+            }
             _ => None,
         };
         shell.or_else(|| self.variable("SHELL").map(str::to_owned))
+    }
+
+    /// The user's name: the account's, else `USER`.
+    pub fn user(&self) -> Option<String> {
+        match &self.account {
+            Some(account) => Some(account.name.clone()),
+            None => self.variable("USER").map(str::to_owned),
+        }
     }
 
     /// A folder of the XDG base directory specification: the variable's, else one under the home folder.

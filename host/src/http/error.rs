@@ -283,7 +283,12 @@ fn not_now(error: &DbError) -> Option<(&'static str, Duration)> {
 }
 
 /// An error and all that caused it, on one line.
-pub(crate) struct Chain<'a>(pub(crate) Option<&'a (dyn Error + 'static)>);
+struct Chain<'a>(Option<&'a (dyn Error + 'static)>);
+
+/// An error and all that caused it, on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    Chain(Some(error)).to_string()
+}
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ mod dto;
 mod error;
 mod events;
 mod extract;
+mod files;
 mod guard;
 mod health;
 mod metrics;
@@ -26,6 +27,8 @@ pub use error::{ApiError, ErrorCode};
 pub use extract::{Body, NoBody, NoQuery, OptionalBody, Query, SessionPath, flag};
 pub use server::{Listener, serve};
 pub use state::AppState;
+
+pub(crate) use error::chain;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};

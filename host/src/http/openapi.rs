@@ -2,7 +2,7 @@
 
 use super::extract::{NoQuery, Query};
 use super::state::AppState;
-use super::{events, health, plugins, sessions};
+use super::{events, files, health, plugins, sessions};
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Router<AppState> {
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .merge(health::routes())
         .merge(plugins::routes())
+        .merge(files::routes())
         .merge(sessions::routes())
         .merge(events::routes())
         .split_for_parts();
