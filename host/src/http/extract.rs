@@ -3,15 +3,19 @@
 use super::error::{ApiError, ErrorCode};
 use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use bytes::BytesMut;
 use http::request::Parts;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The largest JSON body.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
+/// How much of a refused body is taken before its connection is closed, and for how long.
+const DRAIN_LIMIT: usize = 32 * 1024 * 1024;
+const DRAIN_TIME_LIMIT: Duration = Duration::from_secs(2);
 /// How long a JSON body may take to arrive.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
 
@@ -140,32 +144,54 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::UnsupportedMediaType, message))
 }
 
-async fn read(headers: &HeaderMap, body: HttpBody) -> Result<Bytes, ApiError> {
+async fn read(headers: &HeaderMap, mut body: HttpBody) -> Result<Bytes, ApiError> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
+        drain(body).await;
         return Err(too_large());
     }
-    let collected = tokio::time::timeout(BODY_TIME_LIMIT, Limited::new(body, BODY_LIMIT).collect())
+    let mut bytes = BytesMut::new();
+    let whole = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame
+                .map_err(|error| ApiError::invalid("the body ended early").with_source(error))?;
+            if let Some(data) = frame.data_ref() {
+                if bytes.len() + data.len() > BODY_LIMIT {
+                    return Ok::<_, ApiError>(false);
+                }
+                bytes.extend_from_slice(data);
+            }
+        }
+        Ok(true)
+    };
+    let whole = tokio::time::timeout(BODY_TIME_LIMIT, whole)
         .await
-        .map_err(|_| ApiError::invalid("the body did not arrive in time"))?;
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if is_length_limit(error.as_ref()) => Err(too_large()),
-        Err(error) => Err(ApiError::invalid("the body ended early").with_source(error)),
+        .map_err(|_| ApiError::invalid("the body did not arrive in time"))??;
+    if whole {
+        Ok(bytes.freeze())
+    } else {
+        drain(body).await;
+        Err(too_large())
     }
 }
 
-fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<LengthLimitError>() {
-            return true;
+/// Takes the rest of a body that is refused, within limits: a client that is still sending would see its connection
+/// broken instead of the answer.
+async fn drain(mut body: HttpBody) {
+    let rest = async {
+        let mut left = DRAIN_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
         }
-        next = error.source();
+    };
+    if tokio::time::timeout(DRAIN_TIME_LIMIT, rest).await.is_err() {
+        tracing::debug!("a refused body did not end in time");
     }
-    false
 }
 
 fn too_large() -> ApiError {
