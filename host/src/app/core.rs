@@ -1,6 +1,5 @@
 //! What the routes work on: opened once, let go of in the opposite order.
 
-use super::Probes;
 use crate::config::{Config, Isolation};
 use crate::db::{DataFolder, Database, DbError, FolderError};
 use crate::driver::{self, Drivers};
@@ -8,7 +7,6 @@ use crate::event::EventLog;
 use crate::git::{Git, GitSettings};
 use crate::plugin::{PluginDir, PluginSettings, load_all};
 use crate::session::{HostUser, SessionError, SessionParts, SessionSettings, Sessions};
-use berth_plugin_api::doc::{Filesystem, Probe};
 use futures_util::future::join_all;
 use std::path::Path;
 use std::time::Duration;
@@ -20,9 +18,6 @@ const PLUGIN_SHUTDOWN: Duration = Duration::from_secs(3);
 const SESSIONS_LET_GO: Duration = Duration::from_secs(10);
 /// The programs' search path where the server has none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// The host's choice of a backend.
-const AUTO: &str = "auto";
 
 /// Why the data could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +44,6 @@ pub struct Core {
     pub events: EventLog,
     /// Every plugin.
     pub drivers: Drivers,
-    /// Whether backends can be used.
-    pub probes: Probes,
     /// All sessions.
     pub sessions: Sessions,
 }
@@ -77,34 +70,8 @@ impl Core {
             db,
             events,
             drivers,
-            probes: Probes::default(),
             sessions,
         })
-    }
-
-    /// The backend of sessions that name none, and what it said of itself where it is loaded. `auto` is the first that can
-    /// be used and does not share the host's files, else the first that can be used.
-    pub async fn default_backend(&self, configured: &str) -> (String, Option<Probe>) {
-        let backends = self.probes.backends(&self.drivers).await;
-        let chosen = if configured == AUTO {
-            let usable = || backends.iter().filter(|probed| probed.probe.available);
-            usable()
-                .find(|probed| {
-                    probed.driver.description().capabilities.filesystem == Filesystem::Bind
-                })
-                .or_else(|| usable().next())
-        } else {
-            backends
-                .iter()
-                .find(|probed| probed.driver.info().name == configured)
-        };
-        match chosen {
-            Some(chosen) => (
-                chosen.driver.info().name.clone(),
-                Some(chosen.probe.clone()),
-            ),
-            None => (configured.to_owned(), None),
-        }
     }
 
     /// Lets go of everything; sessions go on running.

@@ -9,7 +9,7 @@ mod probes;
 
 pub(crate) use self::core::plugin_settings;
 pub use self::core::{Core, OpenError};
-pub use probes::{Probed, Probes};
+pub(crate) use probes::probe_all;
 
 use crate::config::Config;
 use crate::db::{DataFolder, FolderError};

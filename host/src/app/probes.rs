@@ -1,44 +1,26 @@
-//! Whether backends can be used now: asked when somebody wants to know, and remembered for a moment.
+//! Asks backends whether they can be used now, where no session's monitor does.
 
 use crate::driver::{BackendDriver, Call, DriverHealth, Drivers};
 use berth_plugin_api::doc::Probe;
 use futures_util::future::join_all;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use std::time::Duration;
 
-/// How long an answer holds.
-const FRESH: Duration = Duration::from_secs(5);
 /// How long a backend may take to answer.
-const LIMIT: Duration = Duration::from_secs(3);
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A backend and what it said of itself.
 #[derive(Debug, Clone)]
-pub struct Probed {
+pub(crate) struct Probed {
     /// The backend.
-    pub driver: Arc<dyn BackendDriver>,
+    pub(crate) driver: Arc<dyn BackendDriver>,
     /// What it said; where it did not answer, that it cannot be used, and why.
-    pub probe: Probe,
+    pub(crate) probe: Probe,
 }
 
-/// The last answers of all backends.
-#[derive(Debug, Default)]
-pub struct Probes(Mutex<Option<(Instant, Vec<Probed>)>>);
-
-impl Probes {
-    /// Every backend, by name; asks those that were not asked lately, all at once.
-    pub async fn backends(&self, drivers: &Drivers) -> Vec<Probed> {
-        // Held over the probes on purpose: who comes meanwhile waits for the same answers.
-        let mut last = self.0.lock().await;
-        match last.as_ref() {
-            Some((at, probed)) if at.elapsed() < FRESH => probed.clone(),
-            _ => {
-                let probed = join_all(drivers.backends.values().map(probe)).await;
-                *last = Some((Instant::now(), probed.clone()));
-                probed
-            }
-        }
-    }
+/// Asks every backend, all at once; by name.
+pub(crate) async fn probe_all(drivers: &Drivers) -> Vec<Probed> {
+    join_all(drivers.backends.values().map(probe)).await
 }
 
 async fn probe(driver: &Arc<dyn BackendDriver>) -> Probed {

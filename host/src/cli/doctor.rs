@@ -3,7 +3,7 @@
 use super::client::Server;
 use super::output::{json, line, plain};
 use super::settings::Settings;
-use crate::app::{Probes, plugin_settings};
+use crate::app::{plugin_settings, probe_all};
 use crate::config::{Config, Environment};
 use crate::plugin::load_all;
 use anyhow::Context;
@@ -264,7 +264,7 @@ async fn plugins(config: &Config) -> anyhow::Result<Vec<Finding>> {
             "none is loaded; `make build` makes those of berth, --plugin-dir names a folder with others",
         ));
     }
-    for probed in Probes::default().backends(&drivers).await {
+    for probed in probe_all(&drivers).await {
         let info = probed.driver.info();
         let what = format!("backend {} {}", info.name, info.version);
         findings.push(if probed.probe.available {

@@ -1,6 +1,7 @@
 //! Wire forms that belong to no module but this one.
 
 use super::error::ApiError;
+use crate::git::Diff;
 use crate::session::{ListFilter, Metadata, RecreatePreservation, Removal, Status, SyncedBranch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -155,6 +156,20 @@ pub(super) struct CleanedUp {
 pub(super) struct Synced {
     pub(super) success: bool,
     pub(super) branches: Vec<SyncedBranch>,
+}
+
+/// The worktrees of a session against their bases.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Diffs {
+    /// In the order of the session's repositories.
+    pub(super) repositories: Vec<RepositoryDiff>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RepositoryDiff {
+    pub(super) mount_name: String,
+    #[serde(flatten)]
+    pub(super) diff: Diff,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

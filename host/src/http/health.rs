@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use serde::Serialize;
+use std::fmt::Write;
 use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -59,15 +60,17 @@ async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
     core.db.check().await.map_err(|error| {
         ApiError::unavailable("the database does not answer", RETRY).with_source(error)
     })?;
-    let (default_backend, probe) = core.default_backend(&state.config().default_backend).await;
-    let probe = probe.ok_or_else(|| {
-        ApiError::unavailable(
-            format!("the default backend {default_backend} is not loaded"),
-            RETRY,
-        )
-    })?;
-    if !probe.available {
-        let reason = probe.reason.unwrap_or_default();
+    let default_backend = core
+        .sessions
+        .default_backend()
+        .await
+        .map_err(|error| ApiError::unavailable(error.to_string(), RETRY))?;
+    let known = core.sessions.backend_state(&default_backend).await;
+    let reason = match known {
+        Some(known) => known.unreachable,
+        None => Some("it is not loaded".to_owned()),
+    };
+    if let Some(reason) = reason {
         return Err(ApiError::unavailable(
             format!("the default backend {default_backend} cannot be used: {reason}"),
             RETRY,
@@ -82,10 +85,19 @@ async fn ready(State(state): State<AppState>) -> Result<Json<Ready>, ApiError> {
 /// What the server counts, as Prometheus text
 #[utoipa::path(get, path = "/metrics", tag = "server",
     responses((status = 200, body = String, content_type = "text/plain")))]
-async fn metrics(State(state): State<AppState>) -> Response {
+async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, state.metrics().text()).into_response()
+    let mut text = state.metrics().text();
+    if let Some(core) = state.core_now() {
+        let counts = core.sessions.count_by_status().await?;
+        text.push_str("# HELP berth_sessions Sessions by status.\n# TYPE berth_sessions gauge\n");
+        for (status, count) in counts {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "berth_sessions{{status=\"{status}\"}} {count}");
+        }
+    }
+    Ok((kind, text).into_response())
 }

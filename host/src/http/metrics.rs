@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper edges of the classes of answer times, in seconds.
@@ -31,17 +31,17 @@ struct Answers {
 
 /// How many of something there are.
 #[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
+pub struct Gauge(Arc<AtomicU64>);
 
 /// One of what a [`Gauge`] counts; gone when dropped.
 #[derive(Debug)]
-pub struct Counted<'a>(&'a Gauge);
+pub struct Counted(Arc<AtomicU64>);
 
 impl Gauge {
     /// Counts one more until the answer is dropped.
-    pub fn one(&self) -> Counted<'_> {
+    pub fn one(&self) -> Counted {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(self)
+        Counted(Arc::clone(&self.0))
     }
 
     fn value(&self) -> u64 {
@@ -49,9 +49,9 @@ impl Gauge {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

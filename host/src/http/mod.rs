@@ -6,6 +6,7 @@
 //! Nothing here decides about sessions: it asks the session module and puts its answers into words.
 
 pub mod console;
+mod consoles;
 mod dto;
 mod error;
 mod events;
@@ -40,6 +41,7 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(openapi::routes())
         .merge(socket::routes())
+        .merge(consoles::routes())
         .merge(page::routes());
     with_rules(routes, state)
 }

@@ -4,11 +4,16 @@ use super::dto::Fault;
 use super::error::ApiError;
 use super::extract::{NoQuery, Query};
 use super::state::AppState;
-use crate::driver::{DriverHealth, PluginInfo};
+use crate::app::Core;
+use crate::driver::{AgentDriver, BackendDriver, DriverHealth, PluginInfo};
+use crate::session::BackendState;
 use axum::Json;
 use axum::extract::State;
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -100,8 +105,12 @@ async fn config(
     Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<PublicConfig>, ApiError> {
     let core = state.core().await?;
-    let backends = core.probes.backends(&core.drivers).await;
-    let (default_backend, _) = core.default_backend(&state.config().default_backend).await;
+    let backends = backends(&core).await;
+    // Where none can be chosen, the setting says what was to be chosen.
+    let default_backend = match core.sessions.default_backend().await {
+        Ok(name) => name,
+        Err(_) => state.config().default_backend.clone(),
+    };
     Ok(Json(PublicConfig {
         default_backend,
         default_agent: state.config().default_agent.clone(),
@@ -111,7 +120,7 @@ async fn config(
         },
         backends: backends
             .iter()
-            .map(|probed| summary_of_backend(probed.driver.info(), probed))
+            .map(|(driver, known)| summary_of_backend(driver.as_ref(), known.as_ref()))
             .collect(),
         agents: core
             .drivers
@@ -122,20 +131,35 @@ async fn config(
     }))
 }
 
-fn summary_of_backend(info: &PluginInfo, probed: &crate::app::Probed) -> PluginSummary {
-    let description = probed.driver.description();
+/// Every backend, by name, with what its monitor knows of it.
+async fn backends(core: &Core) -> Vec<(Arc<dyn BackendDriver>, Option<BackendState>)> {
+    join_all(
+        core.drivers.backends.iter().map(async |(name, driver)| {
+            (Arc::clone(driver), core.sessions.backend_state(name).await)
+        }),
+    )
+    .await
+}
+
+fn summary_of_backend(driver: &dyn BackendDriver, known: Option<&BackendState>) -> PluginSummary {
+    let info = driver.info();
+    let description = driver.description();
+    let reason = match known {
+        Some(known) => known.unreachable.clone(),
+        None => Some("its monitor does not run".to_owned()),
+    };
     PluginSummary {
         name: info.name.clone(),
         version: info.version.clone(),
         api_version: info.api_version.clone(),
-        available: probed.probe.available,
-        reason: probed.probe.reason.clone(),
+        available: reason.is_none(),
+        reason,
         capabilities: json!(description.capabilities),
         options_schema: description.options_schema.clone(),
     }
 }
 
-fn summary_of_agent(agent: &dyn crate::driver::AgentDriver) -> PluginSummary {
+fn summary_of_agent(agent: &dyn AgentDriver) -> PluginSummary {
     let info = agent.info();
     let description = agent.description();
     let reason = match agent.health() {
@@ -161,15 +185,17 @@ async fn plugins(
     Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<Plugins>, ApiError> {
     let core = state.core().await?;
-    let backends = core.probes.backends(&core.drivers).await;
-    let backends = backends
+    let backends = backends(&core)
+        .await
         .iter()
-        .map(|probed| {
-            let info = probed.driver.info();
-            let mut detail = detail_of(info, summary_of_backend(info, probed));
-            detail.engine.clone_from(&probed.probe.engine);
-            detail.architecture = Some(probed.probe.architecture.clone());
-            detail.facts = json!(probed.probe.facts);
+        .map(|(driver, known)| {
+            let summary = summary_of_backend(driver.as_ref(), known.as_ref());
+            let mut detail = detail_of(driver.info(), summary);
+            if let Some(BackendState { probe, .. }) = known {
+                detail.engine.clone_from(&probe.engine);
+                detail.architecture = Some(probe.architecture.clone());
+                detail.facts = json!(probe.facts);
+            }
             detail
         })
         .collect();
@@ -213,7 +239,7 @@ fn detail_of(info: &PluginInfo, summary: PluginSummary) -> PluginDetail {
     }
 }
 
-fn file_name(path: &std::path::Path) -> String {
+fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy()

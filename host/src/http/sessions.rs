@@ -1,12 +1,13 @@
 //! `/api/sessions`: what a caller does with sessions.
 
 use super::dto::{
-    CleanedUp, DeleteQuery, Fault, ListQuery, MessageAccepted, MessageBody, MetadataChanged,
-    RecreateBody, Recreating, Removed, Synced,
+    CleanedUp, DeleteQuery, Diffs, Fault, ListQuery, MessageAccepted, MessageBody, MetadataChanged,
+    RecreateBody, Recreating, Removed, RepositoryDiff, Synced,
 };
 use super::error::ApiError;
 use super::extract::{Body, NoBody, NoQuery, OptionalBody, Query, SessionPath};
 use super::state::AppState;
+use crate::git::DiffLimits;
 use crate::session::{
     HealthReport, ListFilter, MetadataChange, NewSession, Page, Session, SessionKey,
 };
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(regenerate_metadata))
         .routes(routes!(messages))
         .routes(routes!(logs))
+        .routes(routes!(diff))
 }
 
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -347,4 +349,27 @@ async fn logs(
     let text = core.sessions.logs(&path.key()).await?;
     let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((kind, text).into_response())
+}
+
+/// A session's worktrees against their bases
+///
+/// A unified diff and a summary per file, for each repository.
+#[utoipa::path(get, path = "/api/sessions/{id}/diff", tag = "sessions",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Diffs), (status = "default", body = Fault)))]
+async fn diff(
+    State(state): State<AppState>,
+    path: SessionPath,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> Answer<Diffs> {
+    let core = state.core().await?;
+    let diffs = core
+        .sessions
+        .diff(&path.key(), DiffLimits::default())
+        .await?;
+    let repositories = diffs
+        .into_iter()
+        .map(|(mount_name, diff)| RepositoryDiff { mount_name, diff })
+        .collect();
+    Ok(Json(Diffs { repositories }))
 }

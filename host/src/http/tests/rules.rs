@@ -482,6 +482,8 @@ async fn the_description_names_every_route() {
         "/api/sessions/{id}/start",
         "/api/sessions/{id}/events",
         "/api/sessions/{id}/events/stream",
+        "/api/sessions/{id}/diff",
+        "/api/browse-directory",
     ] {
         assert!(paths.contains_key(path), "{path}");
     }
@@ -511,7 +513,10 @@ async fn without_plugins_the_server_is_up_but_not_ready() {
     assert!(ready.headers().contains_key("retry-after"));
     let (status, code, message) = fault(ready).await;
     assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
-    assert_eq!(message, "the default backend auto is not loaded");
+    assert_eq!(
+        message,
+        "backend auto is not available: no backend can be used"
+    );
     let config = server.request("GET", "/api/config").send().await.unwrap();
     let config: Value = config.json().await.unwrap();
     assert_eq!(
