@@ -70,6 +70,8 @@ fn copy(from: &mut (impl Read + AsFd), to: &mut (impl Write + AsFd)) -> io::Resu
         while !rest.is_empty() {
             match to.write(rest).and_then(|count| to.flush().map(|()| count)) {
                 Ok(count) => rest = &rest[count..],
+                // Nobody reads any more: nothing is to be copied.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 Err(error) => recover(error, to, PollFlags::POLLOUT)?,
             }
         }

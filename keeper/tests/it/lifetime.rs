@@ -45,6 +45,8 @@ async fn starting_is_idempotent_by_run_id() {
     let other = keeper.start(&run("run-2", shell("echo other"))).await;
     assert!(other.unwrap_err().is_conflict());
     assert!(keeper.release("run-1").await.unwrap_err().is_conflict());
+    let mut output = keeper.output(0, None).await.unwrap();
+    crate::world::read_until(&mut output, "once\r\n").await;
     keeper.input("\n".into()).await.unwrap();
     let ended = until_ended(&keeper).await;
     // Ended, too, the same one is not started again; another is, and its bytes are numbered on.

@@ -16,6 +16,9 @@ sh -c '(setsid sh -c "echo \$\$ > orphan; exec sleep 1000" &)'
 sh -c 'trap "sleep 1000 & echo \$! > late; sleep 1000" TERM HUP; echo $$ > breeder; while :; do sleep 0.1; done' &
 sh -c 'kill -STOP $$' & echo $! > stopped
 "#;
+/// The program waits until they all run.
+const ALL_RUN: &str =
+    "while ! [ -s orphan -a -s session -a -s breeder -a -s stopped ]; do sleep 0.05; done;";
 const MARKS: [&str; 4] = ["session", "orphan", "breeder", "stopped"];
 
 async fn start_stubborn(
@@ -23,7 +26,7 @@ async fn start_stubborn(
     keeper: &berth_host::keeper::Keeper,
     then: &str,
 ) -> Vec<String> {
-    let mut stubborn = run("run-1", shell(&format!("{STUBBORN}{then}")));
+    let mut stubborn = run("run-1", shell(&format!("{STUBBORN}{ALL_RUN}{then}")));
     let folder = world.path("");
     stubborn.program.env.insert("FOLDER".to_owned(), folder);
     keeper.start(&stubborn).await.unwrap();
@@ -55,7 +58,6 @@ async fn stop_ends_sessions_orphans_and_those_that_breed() {
 async fn what_a_program_leaves_running_ends_after_it_but_execs_do_not() {
     let world = World::start();
     let keeper = world.connect().await;
-    let marks = "while ! [ -s orphan ] || ! [ -s session ] || ! [ -s breeder ]; do sleep 0.05; done; exit 3";
     let mut exec = keeper
         .exec(&berth_host::keeper::protocol::StartExec {
             program: program(&["cat"]),
@@ -63,7 +65,7 @@ async fn what_a_program_leaves_running_ends_after_it_but_execs_do_not() {
         })
         .await
         .unwrap();
-    let pids = start_stubborn(&world, &keeper, marks).await;
+    let pids = start_stubborn(&world, &keeper, "exit 3").await;
     let exited = ProgramState::Exited {
         code: 3,
         signal: None,

@@ -84,7 +84,13 @@ impl Drop for World {
         if matches!(self.child.try_wait(), Ok(None)) {
             let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
-            self.child.wait().ok();
+            let since = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None)) {
+                if since.elapsed() > Duration::from_secs(5) {
+                    self.child.kill().ok();
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }
