@@ -10,17 +10,30 @@
 //! - Output bytes are numbered by the keeper. What a client gets on joining ends at one exact number, and live bytes begin there.
 //! - Input never waits behind output.
 
-#![expect(clippy::unused_async, reason = "the bodies follow")]
-
 mod attachment;
+mod control;
+mod credit;
+mod hub;
+mod log;
+mod run;
+mod saved;
 mod settings;
+mod size;
 mod source;
+#[cfg(test)]
+mod tests;
+mod utf8;
+mod vt;
 
 pub use attachment::{Attachment, ClientInput, ClientOutput, JoinOptions, Mode, Notice, Outgoing};
+pub use control::{MAX_CELLS, TextFrame, read_text_frame};
 pub use settings::{ConsoleError, ConsoleSettings};
 pub use source::{Source, SourceError, SourceOutput};
 
 use berth_keeper_protocol::Size;
+use hub::Hub;
+use log::ExitNote;
+use run::on_blocking_thread;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +53,7 @@ pub enum RunEnd {
 /// One session's terminal. A cheap clone of one shared state.
 #[derive(Debug, Clone)]
 pub struct Console {
-    settings: Arc<ConsoleSettings>,
+    hub: Arc<Hub>,
 }
 
 impl Console {
@@ -50,25 +63,21 @@ impl Console {
     /// # Errors
     /// The folder cannot be made or read. A damaged file is no error: it is put aside and the console begins empty.
     pub async fn open(settings: ConsoleSettings) -> Result<Self, ConsoleError> {
-        tokio::fs::create_dir_all(&settings.folder)
+        let hub = tokio::task::spawn_blocking(move || Hub::open(settings))
             .await
-            .map_err(|source| ConsoleError::Folder {
-                path: settings.folder.clone(),
-                source,
-            })?;
-        Ok(Self {
-            settings: Arc::new(settings),
-        })
+            .map_err(|error| ConsoleError::State(error.to_string()))??;
+        Ok(Self { hub: Arc::new(hub) })
     }
 
     /// The number of the next byte of output: what a new run's `first_offset` is to be, and where reading goes on.
     pub fn next_offset(&self) -> u64 {
-        0
+        self.hub.next_offset()
     }
 
     /// The size that the terminal has or, before a run, should be started with.
     pub fn size(&self) -> Size {
-        self.settings.size
+        let state = self.hub.state();
+        state.wanted.unwrap_or(state.size)
     }
 
     /// Reads the program's output from [`Console::next_offset`] on, and hands it what clients type, until the program's
@@ -82,27 +91,33 @@ impl Console {
         source: Arc<dyn Source>,
         cancel: CancellationToken,
     ) -> Result<RunEnd, ConsoleError> {
-        let _ = (source, cancel);
-        Err(ConsoleError::Closed)
+        run::run(&self.hub, source, cancel).await
     }
 
     /// Tells all clients, and those that join from now on, that the program has ended. `message` is for people, as in
     /// `stopped by request`; without one it is made from the code.
     pub async fn ended(&self, code: Option<i32>, message: Option<String>) {
-        let _ = (code, message);
+        self.hub.end(ExitNote { code, message });
+        let rested = on_blocking_thread(&self.hub, |hub| hub.with_vt(|_, vt| vt.rest())).await;
+        if let Err(error) = rested {
+            tracing::warn!(%error, "an ended terminal could not be put away");
+        }
     }
 
     /// A new run of the program is about to begin: what the last one left of modes is set back, its text stays.
     /// To be called before `run`, once a run.
-    pub async fn restarted(&self) {}
+    pub async fn restarted(&self) {
+        if let Err(error) = on_blocking_thread(&self.hub, Hub::restart).await {
+            tracing::warn!(%error, "a terminal could not be made ready for another run");
+        }
+    }
 
     /// Joins a client.
     ///
     /// # Errors
     /// The console was closed, or what was saved of it cannot be read.
     pub async fn join(&self, options: JoinOptions) -> Result<Attachment, ConsoleError> {
-        let _ = options;
-        Err(ConsoleError::Closed)
+        Attachment::join(&self.hub, options).await
     }
 
     /// Everything that is kept, history and screen, as plain text.
@@ -110,7 +125,12 @@ impl Console {
     /// # Errors
     /// What was saved cannot be read.
     pub async fn history_text(&self) -> Result<String, ConsoleError> {
-        Ok(String::new())
+        on_blocking_thread(&self.hub, |hub| {
+            let text = hub.with_vt(|_, vt| vt.text());
+            hub.unload();
+            text
+        })
+        .await
     }
 
     /// Saves screen, history and [`Console::next_offset`]: written whole or not at all. To be called before the keeper is
@@ -119,9 +139,11 @@ impl Console {
     /// # Errors
     /// The folder cannot be written.
     pub async fn save(&self) -> Result<(), ConsoleError> {
-        Ok(())
+        on_blocking_thread(&self.hub, Hub::save).await
     }
 
     /// Ends every attachment, now and from now on: the session is being deleted.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.hub.closed.cancel();
+    }
 }

@@ -1,5 +1,6 @@
 //! What a console reads and writes: the keeper, or a stand-in in tests.
 
+use crate::keeper::{Keeper, KeeperError};
 use async_trait::async_trait;
 use berth_keeper_protocol::Size;
 use bytes::Bytes;
@@ -47,4 +48,43 @@ pub trait Source: fmt::Debug + Send + Sync {
     async fn input(&self, bytes: Bytes) -> Result<(), SourceError>;
     /// Sets the terminal's size.
     async fn resize(&self, size: Size) -> Result<(), SourceError>;
+    /// The size that the terminal has.
+    async fn size(&self) -> Result<Size, SourceError>;
+}
+
+impl From<KeeperError> for SourceError {
+    fn from(error: KeeperError) -> Self {
+        match error {
+            KeeperError::Behind => Self::Behind,
+            error if error.is_lost() => Self::Lost(error.to_string()),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Keeper {
+    async fn output(&self, from: u64, pace: Duration) -> Result<SourceOutput, SourceError> {
+        let output = Self::output(self, from, Some(pace)).await?;
+        Ok(SourceOutput {
+            first_offset: output.first_offset(),
+            bytes: Box::pin(futures_util::stream::unfold(output, |mut output| async {
+                let chunk = output.next().await?;
+                let bytes = chunk.map(|chunk| chunk.bytes).map_err(SourceError::from);
+                Some((bytes, output))
+            })),
+        })
+    }
+
+    async fn input(&self, bytes: Bytes) -> Result<(), SourceError> {
+        Ok(Self::input(self, bytes).await?)
+    }
+
+    async fn resize(&self, size: Size) -> Result<(), SourceError> {
+        Ok(Self::resize(self, size).await?)
+    }
+
+    async fn size(&self) -> Result<Size, SourceError> {
+        Ok(Self::status(self).await?.size)
+    }
 }

@@ -5,8 +5,7 @@
 //! strict extractors of [`extract`](self::extract), and answer wire forms of [`dto`](self::dto) or an [`ApiError`].
 //! Nothing here decides about sessions: it asks the session module and puts its answers into words.
 
-pub mod console;
-mod consoles;
+mod console;
 mod dto;
 mod error;
 mod events;
@@ -41,7 +40,7 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(openapi::routes())
         .merge(socket::routes())
-        .merge(consoles::routes())
+        .merge(console::routes())
         .merge(page::routes());
     with_rules(routes, state)
 }

@@ -28,7 +28,6 @@ mod state;
 mod steps;
 mod store;
 mod task;
-mod terminal;
 mod view;
 
 pub use error::SessionError;

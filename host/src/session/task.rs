@@ -9,7 +9,6 @@ use super::record::{Desired, Record};
 use super::shared::{Shared, now};
 use super::state::{self, Observed, Step, Wish};
 use super::store::{self, SessionRow};
-use super::terminal::Terminal;
 use super::view::{Offers, Permit, View, permit, view};
 use super::{Activity, Health, SessionError, SessionId};
 use crate::console::{Console, ConsoleError, ConsoleSettings, RunEnd};
@@ -650,7 +649,7 @@ impl Task {
             self.console.restarted().await;
         }
         let console = self.console.clone();
-        let source = Arc::new(Terminal(link.keeper.clone()));
+        let source = Arc::new(link.keeper.clone());
         let cancel = link.cancel.clone();
         link.reading = Some(
             self.shared
