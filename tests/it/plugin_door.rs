@@ -9,7 +9,9 @@ use berth_plugin_api::doc::{
     ListRequest, PlaceRequest, Probe, RefreshRequest, SessionRef, StopRequest, WatchRequest,
 };
 use berth_plugin_api::{Code, Error};
-use berth_tests::{Layout, Libraries};
+use berth_tests::{Layout, Libraries, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
 use std::io;
@@ -50,6 +52,14 @@ impl Door {
         for library in libraries {
             put(&folder, library);
         }
+        door
+    }
+
+    /// A door whose plugins run in processes of their own.
+    fn with_processes(libraries: &[&str]) -> Self {
+        let mut door = Self::with(libraries);
+        door.settings.dirs[0].isolation = Isolation::Process;
+        door.settings.program = Some(Layout::get().program());
         door
     }
 
@@ -197,7 +207,17 @@ async fn several_plugins_load_each_with_its_own_statics_threads_and_configuratio
 
 #[tokio::test]
 async fn documents_progress_streams_and_events_cross() {
-    let drivers = Door::with(&["toy"]).load().await;
+    everything_crosses(&Door::with(&["toy"])).await;
+}
+
+#[tokio::test]
+async fn documents_progress_streams_and_events_cross_to_another_process() {
+    everything_crosses(&Door::with_processes(&["toy"])).await;
+}
+
+async fn everything_crosses(door: &Door) {
+    let drivers = door.load().await;
+    assert!(drivers.refused.is_empty(), "{drivers:?}");
     let toy = &drivers.backends["toy"];
     let (sender, mut progress) = mpsc::channel(4);
     let made = toy
@@ -535,6 +555,94 @@ async fn an_agent_that_panics_or_hangs_is_contained() {
     let (hang, work) = tokio::join!(agent.deliver(&hang), agent.deliver(&work));
     assert_eq!(hang.expect_err("it hangs").code, Code::Deadline);
     assert_eq!(work.expect("it works").typed[0].text, "work");
+}
+
+fn pid_of(probe: &Probe) -> i32 {
+    probe.facts["pid"].parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_plugin_in_a_process_of_its_own_is_opened_again_when_that_is_lost() {
+    let log = log();
+    let mut door = Door::with_processes(&["toy"]);
+    door.settings
+        .backends
+        .insert("toy".to_owned(), json!({"greeting": "hello"}));
+    let drivers = door.load().await;
+    let toy = &drivers.backends["toy"];
+    let first = pid_of(&probe(&**toy).await);
+    assert_ne!(u32::try_from(first).expect("positive"), std::process::id());
+
+    let mut stream = toy.connect(call(), &place("work")).await.expect("a stream");
+    let (hanging, kill) = (place("hang"), async {
+        stream.write_all(b"x").await.expect("written");
+        assert_eq!(stream.read_u8().await.expect("an echo"), b'x');
+        kill(Pid::from_raw(first), Signal::SIGKILL).expect("it runs");
+    });
+    let (under_way, ()) = tokio::join!(toy.start(call(), &hanging), kill);
+    let error = under_way.expect_err("its process was killed");
+    assert_eq!(error.code, Code::PluginLost);
+    assert!(error.message.contains("SIGKILL"), "{error}");
+    assert!(error.may_have_happened);
+    assert!(stream.read_u8().await.is_err(), "its stream is broken");
+
+    let again = probe(&**toy).await;
+    assert_ne!(pid_of(&again), first);
+    assert_eq!(again.facts["greeting"], "hello");
+    let text = log.lock().expect("the log").clone();
+    assert!(String::from_utf8_lossy(&text).contains("probed by tracing"));
+
+    let last = pid_of(&again);
+    drop(drivers);
+    eventually("the plugin's process is gone", async || {
+        match fs::exists(format!("/proc/{last}")) {
+            Ok(false) => Ok(()),
+            seen => Err(seen),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_aborts_on_panic_runs_in_a_process_of_its_own() {
+    let drivers = Door::with_processes(&["toy-that-aborts"]).load().await;
+    let toy = &drivers.backends["toy"];
+    assert!(probe(&**toy).await.available);
+    let error = toy
+        .start(call(), &place("panic"))
+        .await
+        .expect_err("aborts");
+    assert_eq!(error.code, Code::PluginLost);
+    assert!(error.message.contains("SIGABRT"), "{error}");
+    assert!(probe(&**toy).await.available);
+}
+
+#[tokio::test]
+async fn an_agent_works_in_a_process_of_its_own() {
+    let mut door = Door::with_processes(&["agent", "toy"]);
+    door.settings
+        .backends
+        .insert("toy".to_owned(), json!({"greeting": 1}));
+    let drivers = door.load().await;
+    let reason = &drivers.refused[0].reason;
+    assert!(reason.contains("backends.toy.greeting"), "{reason}");
+
+    let agent = &drivers.agents["toy"];
+    let request = DeliverRequest {
+        content: "work".to_owned(),
+        ..DeliverRequest::default()
+    };
+    let delivery = agent.deliver(&request).await.expect("an answer");
+    assert_eq!(delivery.typed[0].text, "work");
+    let mut decoder = agent
+        .decoder(&DecoderRequest::default())
+        .await
+        .expect("a decoder");
+    let events = decoder.feed(0, b"x").await.expect("events");
+    assert_eq!(events, [AgentEvent::Native { id: "1".to_owned() }]);
+    assert_eq!(decoder.state().await.expect("a state"), json!(1));
+    let error = decoder.feed(0, b"panic").await.expect_err("it panics");
+    assert_eq!(error.code, Code::Panic);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod doctor;
 mod events;
 mod output;
 mod plugin;
+mod plugin_host;
 mod serve;
 mod sessions;
 mod settings;
@@ -69,6 +70,9 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
+    /// Hold one plugin in a process of its own; the server runs this
+    #[command(hide = true)]
+    PluginHost(plugin_host::Arguments),
 }
 
 impl Cli {
@@ -79,6 +83,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(arguments) => serve::run(&arguments),
+            Command::PluginHost(arguments) => plugin_host::run(arguments),
             Command::Config(arguments) => config::run(&arguments),
             Command::Completions { shell } => completions(shell),
             Command::Doctor(arguments) => wait_for(doctor::run(&arguments)),
@@ -104,6 +109,7 @@ async fn ask(server: &Server, command: Command) -> anyhow::Result<ExitCode> {
         Command::Rm(arguments) => sessions::remove(server, arguments).await,
         Command::Plugin(arguments) => plugin::run(server, arguments).await,
         Command::Serve(_)
+        | Command::PluginHost(_)
         | Command::Config(_)
         | Command::Doctor(_)
         | Command::Completions { .. } => Ok(ExitCode::SUCCESS),

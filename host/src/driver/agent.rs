@@ -1,6 +1,7 @@
-//! The driver of an agent whose code runs in this process.
+//! The driver of an agent, wherever its code runs.
 
 use super::document::{decode, encode};
+use super::open::Reset;
 use super::watchdog::{ServiceRules, Watchdog};
 use super::workers::Workers;
 use super::{AgentDriver, DecoderDriver, DriverHealth, PluginInfo};
@@ -14,15 +15,15 @@ use berth_plugin_api::raw::{RawAgentObject, RawDecoderObject};
 use berth_plugin_api::{Code, Error, Result};
 use serde_json::Value;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-/// An agent whose code runs in this process, on threads of its own.
-pub(crate) struct InProcessAgent {
+/// An agent, called on threads of its own.
+pub(crate) struct PluginAgent {
     inner: Arc<Inner>,
     _ends_tasks: DropGuard,
 }
@@ -36,17 +37,18 @@ struct Inner {
     watchdog: Watchdog,
     tasks: TaskTracker,
     ended: CancellationToken,
+    reset: OnceLock<Reset>,
 }
 
-impl fmt::Debug for InProcessAgent {
+impl fmt::Debug for PluginAgent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InProcessAgent")
+        f.debug_struct("PluginAgent")
             .field("info", &self.inner.info)
             .finish_non_exhaustive()
     }
 }
 
-impl InProcessAgent {
+impl PluginAgent {
     pub(super) fn new(
         info: PluginInfo,
         description: AgentDescription,
@@ -65,8 +67,17 @@ impl InProcessAgent {
                 watchdog: Watchdog::new(rules),
                 tasks: TaskTracker::new(),
                 ended,
+                reset: OnceLock::new(),
             }),
         }
+    }
+
+    /// The same, for a plugin whose process can be ended when it keeps failing.
+    pub(super) fn with_reset(self, reset: Option<Reset>) -> Self {
+        if let Some(reset) = reset {
+            self.inner.reset.set(reset).ok();
+        }
+        self
     }
 }
 
@@ -109,6 +120,9 @@ impl Inner {
 
     /// An agent has no probe: once its threads answer at all, its callers may try again.
     async fn probe_until_well(self: Arc<Self>) {
+        if let Some(reset) = self.reset.get() {
+            reset();
+        }
         for pause in self.watchdog.probe_pauses() {
             tokio::select! {
                 biased;
@@ -126,7 +140,7 @@ impl Inner {
 }
 
 #[async_trait]
-impl AgentDriver for InProcessAgent {
+impl AgentDriver for PluginAgent {
     fn info(&self) -> &PluginInfo {
         &self.inner.info
     }
@@ -169,7 +183,7 @@ impl AgentDriver for InProcessAgent {
                 Ok(raw.decoder(request).into_result()?)
             })
             .await?;
-        Ok(Box::new(InProcessDecoder {
+        Ok(Box::new(PluginDecoder {
             agent: Arc::clone(&self.inner),
             raw: Some(raw),
         }))
@@ -177,20 +191,20 @@ impl AgentDriver for InProcessAgent {
 }
 
 /// A decoder. It moves to the thread that runs it and back, so that one that hangs is lost and no more.
-struct InProcessDecoder {
+struct PluginDecoder {
     agent: Arc<Inner>,
     raw: Option<RawDecoderObject>,
 }
 
-impl fmt::Debug for InProcessDecoder {
+impl fmt::Debug for PluginDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InProcessDecoder")
+        f.debug_struct("PluginDecoder")
             .field("agent", &self.agent.info.name)
             .finish_non_exhaustive()
     }
 }
 
-impl InProcessDecoder {
+impl PluginDecoder {
     async fn call<T: Send + 'static>(
         &mut self,
         operation: &'static str,
@@ -215,7 +229,7 @@ impl InProcessDecoder {
 }
 
 #[async_trait]
-impl DecoderDriver for InProcessDecoder {
+impl DecoderDriver for PluginDecoder {
     async fn feed(&mut self, source: u32, input: &[u8]) -> Result<Vec<AgentEvent>> {
         let input = input.to_vec();
         let events = self

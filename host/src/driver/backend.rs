@@ -1,7 +1,8 @@
-//! The driver of a backend whose code runs in this process.
+//! The driver of a backend, wherever its code runs.
 
 use super::document::{decode, encode};
 use super::host_side::Listeners;
+use super::open::Reset;
 use super::stream::stream_of;
 use super::watchdog::{ServiceRules, Watchdog};
 use super::{BackendDriver, Call, DriverHealth, PluginInfo};
@@ -19,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
@@ -28,12 +29,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-/// How long a plugin that is out of service has to answer a probe.
-const PROBE_LIMIT: Duration = Duration::from_secs(10);
 const WATCH_QUEUE: usize = 64;
 
-/// A backend whose code runs in this process.
-pub(crate) struct InProcessBackend {
+/// A backend, wherever its code runs.
+pub(crate) struct PluginBackend {
     inner: Arc<Inner>,
     _ends_tasks: DropGuard,
 }
@@ -46,17 +45,20 @@ struct Inner {
     watchdog: Watchdog,
     tasks: TaskTracker,
     ended: CancellationToken,
+    reset: OnceLock<Reset>,
+    /// How long a plugin that is out of service has to answer a probe.
+    probe_limit: Duration,
 }
 
-impl fmt::Debug for InProcessBackend {
+impl fmt::Debug for PluginBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InProcessBackend")
+        f.debug_struct("PluginBackend")
             .field("info", &self.inner.info)
             .finish_non_exhaustive()
     }
 }
 
-impl InProcessBackend {
+impl PluginBackend {
     pub(super) fn new(
         info: PluginInfo,
         description: BackendDescription,
@@ -75,8 +77,18 @@ impl InProcessBackend {
                 watchdog: Watchdog::new(rules),
                 tasks: TaskTracker::new(),
                 ended,
+                reset: OnceLock::new(),
+                probe_limit: rules.default_limit,
             }),
         }
+    }
+
+    /// The same, for a plugin whose process can be ended when it keeps failing.
+    pub(super) fn with_reset(self, reset: Option<Reset>) -> Self {
+        if let Some(reset) = reset {
+            self.inner.reset.set(reset).ok();
+        }
+        self
     }
 
     async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
@@ -167,7 +179,7 @@ impl Inner {
                 () = self.ended.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            let call = Call::new(PROBE_LIMIT);
+            let call = Call::new(self.probe_limit);
             let probe = self.answer(&call, "probe", |raw, cx| raw.probe(cx, null()));
             let outcome = tokio::select! {
                 biased;
@@ -177,6 +189,9 @@ impl Inner {
             match outcome {
                 Err(failure) if failure.counts => {
                     warn!(plugin = %self.info.name, error = %failure.error, "the plugin is still out of service");
+                    if let Some(reset) = self.reset.get() {
+                        reset();
+                    }
                 }
                 Ok(_) | Err(_) => {
                     info!(plugin = %self.info.name, "the plugin is in service again");
@@ -222,7 +237,7 @@ fn null() -> Doc {
 }
 
 #[async_trait]
-impl BackendDriver for InProcessBackend {
+impl BackendDriver for PluginBackend {
     fn info(&self) -> &PluginInfo {
         &self.inner.info
     }

@@ -18,7 +18,7 @@ const LOG_WINDOW: Duration = Duration::from_secs(1);
 
 /// Who hears how the calls of one plugin go.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Listeners(Arc<Mutex<HashMap<Uuid, mpsc::Sender<Progress>>>>);
+pub(crate) struct Listeners(Arc<Mutex<HashMap<Uuid, mpsc::Sender<Progress>>>>);
 
 /// Ends a listening when dropped.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ struct LogWindow {
 }
 
 /// The host for the plugin of this name.
-pub(super) fn host_for(plugin: &str, listeners: Listeners) -> RawHostObject {
+pub(crate) fn host_for(plugin: &str, listeners: Listeners) -> RawHostObject {
     let host = HostSide {
         plugin: plugin.to_owned(),
         listeners,

@@ -1,7 +1,7 @@
 //! Plugins that are linked into this program.
 
-use super::agent::InProcessAgent;
-use super::backend::InProcessBackend;
+use super::agent::PluginAgent;
+use super::backend::PluginBackend;
 use super::document::encode;
 use super::host_side::{Listeners, host_for};
 use super::watchdog::ServiceRules;
@@ -35,7 +35,7 @@ pub(super) async fn linked_backend_with<B: Backend>(
         .into_result()?;
     let info = info_of(name, PluginKind::Backend);
     let description = B::describe();
-    Ok(Arc::new(InProcessBackend::new(
+    Ok(Arc::new(PluginBackend::new(
         info,
         description,
         raw,
@@ -65,7 +65,7 @@ pub(super) fn linked_agent_with<A: Agent>(
     let raw = linked::open_agent::<A>(host, &encode(request)?, false).into_result()?;
     let info = info_of(name, PluginKind::Agent);
     let description = A::describe();
-    Ok(Arc::new(InProcessAgent::new(info, description, raw, rules)))
+    Ok(Arc::new(PluginAgent::new(info, description, raw, rules)))
 }
 
 fn info_of(name: &str, kind: PluginKind) -> PluginInfo {

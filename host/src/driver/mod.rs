@@ -21,9 +21,11 @@ mod watchdog;
 mod workers;
 
 pub use call::Call;
+pub(crate) use host_side::{Listeners, host_for};
 pub use info::{DriverHealth, Drivers, Isolation, PluginInfo, PluginKind, RefusedPlugin};
 pub use linked::{linked_agent, linked_backend};
-pub(crate) use open::{open_agent, open_backend};
+pub(crate) use open::{Reset, agent_of, backend_of};
+pub(crate) use stream::stream_of;
 
 use async_trait::async_trait;
 use berth_plugin_api::doc::{

@@ -1,47 +1,37 @@
-//! From a loaded module to a driver.
+//! From an opened plugin to its driver.
 
-use super::agent::InProcessAgent;
-use super::backend::InProcessBackend;
-use super::document::encode;
-use super::host_side::{Listeners, host_for};
+use super::agent::PluginAgent;
+use super::backend::PluginBackend;
+use super::host_side::Listeners;
 use super::watchdog::ServiceRules;
 use super::{AgentDriver, BackendDriver, PluginInfo};
-use berth_plugin_api::Result;
-use berth_plugin_api::doc::{AgentDescription, BackendDescription, OpenRequest};
-use berth_plugin_api::raw::ModuleRef;
+use berth_plugin_api::doc::{AgentDescription, BackendDescription};
+use berth_plugin_api::raw::{RawAgentObject, RawBackendObject};
 use std::sync::Arc;
 
-/// Opens the backend of a module that was loaded into this process.
-pub(crate) async fn open_backend(
-    module: ModuleRef,
+/// Ends the process of a plugin that keeps failing, so that the next call starts another.
+pub(crate) type Reset = Arc<dyn Fn() + Send + Sync>;
+
+/// The driver of an opened backend.
+pub(crate) fn backend_of(
     info: PluginInfo,
     description: BackendDescription,
-    request: &OpenRequest,
-) -> Result<Arc<dyn BackendDriver>> {
-    let listeners = Listeners::default();
-    let host = host_for(&info.name, listeners.clone());
-    let raw = module.open_backend()(host, encode(request)?)
-        .await
-        .into_result()?;
+    raw: RawBackendObject,
+    listeners: Listeners,
+    reset: Option<Reset>,
+) -> Arc<dyn BackendDriver> {
     let rules = ServiceRules::default();
-    Ok(Arc::new(InProcessBackend::new(
-        info,
-        description,
-        raw,
-        listeners,
-        rules,
-    )))
+    let driver = PluginBackend::new(info, description, raw, listeners, rules);
+    Arc::new(driver.with_reset(reset))
 }
 
-/// Opens the agent of a module that was loaded into this process. Blocks for as long as the plugin likes.
-pub(crate) fn open_agent(
-    module: ModuleRef,
+/// The driver of an opened agent.
+pub(crate) fn agent_of(
     info: PluginInfo,
     description: AgentDescription,
-    request: &OpenRequest,
-) -> Result<Arc<dyn AgentDriver>> {
-    let host = host_for(&info.name, Listeners::default());
-    let raw = module.open_agent()(host, encode(request)?).into_result()?;
-    let rules = ServiceRules::default();
-    Ok(Arc::new(InProcessAgent::new(info, description, raw, rules)))
+    raw: RawAgentObject,
+    reset: Option<Reset>,
+) -> Arc<dyn AgentDriver> {
+    let driver = PluginAgent::new(info, description, raw, ServiceRules::default());
+    Arc::new(driver.with_reset(reset))
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Wraps a plugin's stream; dropping it closes it.
-pub(super) fn stream_of(raw: RawStreamObject) -> Stream {
+pub(crate) fn stream_of(raw: RawStreamObject) -> Stream {
     Stream::new(PluginStream(Box::new(raw)))
 }
 

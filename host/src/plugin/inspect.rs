@@ -35,33 +35,66 @@ pub(super) struct Misfit {
     pub(super) refusal: Refusal,
 }
 
-/// Reads a library and judges it. `isolation` says where its code is to run, by its name.
+/// Reads a library that is trusted, and judges it. `isolation` says where its code is to run, by its name.
 pub(super) fn inspect(
-    found: Found,
+    found: &Found,
     isolation: impl FnOnce(&str) -> Option<Isolation>,
 ) -> Result<Inspected, Box<Misfit>> {
-    let misfit = |path: &PathBuf, manifest: Option<Manifest>, refusal: Refusal| {
+    let bytes = read(found).map_err(|refusal| {
         Box::new(Misfit {
-            path: path.clone(),
-            manifest,
+            path: found.path.clone(),
+            manifest: None,
             refusal,
         })
+    })?;
+    judge_with(found.path.clone(), bytes, found.order, |name| {
+        isolation(name).unwrap_or(found.isolation)
+    })
+}
+
+/// Judges the bytes of a library.
+pub(super) fn judge(
+    path: PathBuf,
+    bytes: Vec<u8>,
+    isolation: Isolation,
+) -> Result<Inspected, Box<Misfit>> {
+    judge_with(path, bytes, 0, |_| isolation)
+}
+
+fn judge_with(
+    path: PathBuf,
+    bytes: Vec<u8>,
+    order: usize,
+    isolation: impl FnOnce(&str) -> Isolation,
+) -> Result<Inspected, Box<Misfit>> {
+    let (tag, manifest) = match manifest::read(&bytes) {
+        Ok(read) => read,
+        Err(error) => {
+            return Err(Box::new(Misfit {
+                path,
+                manifest: None,
+                refusal: error.into(),
+            }));
+        }
     };
-    let bytes = read(&found).map_err(|refusal| misfit(&found.path, None, refusal))?;
-    let (tag, manifest) =
-        manifest::read(&bytes).map_err(|error| misfit(&found.path, None, error.into()))?;
-    let isolation = isolation(&manifest.name).unwrap_or(found.isolation);
-    let kind = match judge(tag, &manifest, isolation) {
+    let isolation = isolation(&manifest.name);
+    let kind = match judge_sections(tag, &manifest, isolation) {
         Ok(kind) => kind,
-        Err(refusal) => return Err(misfit(&found.path, Some(manifest), refusal)),
+        Err(refusal) => {
+            return Err(Box::new(Misfit {
+                path,
+                manifest: Some(manifest),
+                refusal,
+            }));
+        }
     };
     let mut sha256 = String::with_capacity(64);
     for byte in Sha256::digest(&bytes) {
         let _ = write!(sha256, "{byte:02x}");
     }
     Ok(Inspected {
-        path: found.path,
-        order: found.order,
+        path,
+        order,
         isolation,
         kind,
         manifest,
@@ -71,7 +104,11 @@ pub(super) fn inspect(
 }
 
 /// Whether a library with this tag and manifest can be taken.
-fn judge(tag: AbiTag, manifest: &Manifest, isolation: Isolation) -> Result<PluginKind, Refusal> {
+fn judge_sections(
+    tag: AbiTag,
+    manifest: &Manifest,
+    isolation: Isolation,
+) -> Result<PluginKind, Refusal> {
     if tag.abi != ABI {
         return Err(Refusal::Abi {
             plugin: tag.abi,
@@ -207,7 +244,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut Manifest, &mut AbiTag), expected: &str) {
         let (mut manifest, mut tag) = (manifest(), AbiTag::current(true));
         change(&mut manifest, &mut tag);
-        let refusal = judge(tag, &manifest, Isolation::None)
+        let refusal = judge_sections(tag, &manifest, Isolation::None)
             .unwrap_err()
             .to_string();
         assert!(refusal.contains(expected), "{refusal}");
@@ -216,7 +253,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_what_to_do() {
         assert_eq!(
-            judge(AbiTag::current(true), &manifest(), Isolation::None).unwrap(),
+            judge_sections(AbiTag::current(true), &manifest(), Isolation::None).unwrap(),
             PluginKind::Backend
         );
         check(|_, tag| tag.abi = 2, "build it again");
@@ -253,12 +290,12 @@ mod tests {
     fn a_newer_minor_is_taken_when_it_says_that_it_can_be() {
         let mut manifest = manifest();
         manifest.api = "1.9.0".to_owned();
-        judge(AbiTag::current(true), &manifest, Isolation::None).unwrap();
+        judge_sections(AbiTag::current(true), &manifest, Isolation::None).unwrap();
     }
 
     #[test]
     fn a_plugin_that_aborts_can_run_in_a_process_of_its_own() {
-        judge(AbiTag::current(false), &manifest(), Isolation::Process).unwrap();
+        judge_sections(AbiTag::current(false), &manifest(), Isolation::Process).unwrap();
     }
 
     #[test]

@@ -75,6 +75,27 @@ pub(super) fn load(
     Ok(module_of(header)?)
 }
 
+/// The bytes of a library, kept for processes that load it later, whatever becomes of its file.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Where a process of the same user finds them, for as long as this lives.
+    pub(super) path: PathBuf,
+    _file: Option<OwnedFd>,
+}
+
+/// Keeps the bytes of a library. `copies` is where a private copy may be put.
+pub(super) fn hold(name: &str, bytes: &[u8], sha256: &str, copies: &Path) -> Result<Held, Refusal> {
+    if let Ok(file) = memory_file(name, bytes) {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        return Ok(Held {
+            path: path.into(),
+            _file: Some(file),
+        });
+    }
+    let path = private_copy(bytes, sha256, copies).map_err(Refusal::Copy)?;
+    Ok(Held { path, _file: None })
+}
+
 fn dlopen(path: &Path) -> Result<Library, String> {
     // SAFETY: the library's constructors run. Its file is trusted, and made by `export_plugin!` as its sections say.
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }

@@ -6,6 +6,7 @@
 //! refused with a [`refusal`] that says what to do, and the server goes on without it.
 
 pub mod check;
+pub mod child;
 mod find;
 mod inspect;
 mod load;
@@ -71,7 +72,7 @@ async fn inspect_all(settings: &PluginSettings) -> Vec<Result<Inspected, Box<Mis
     for found in find::find(&settings.dirs) {
         let isolation = settings.isolation.clone();
         inspecting
-            .spawn_blocking(move || inspect::inspect(found, |name| isolation.get(name).copied()));
+            .spawn_blocking(move || inspect::inspect(&found, |name| isolation.get(name).copied()));
     }
     inspecting.join_all().await
 }

@@ -33,6 +33,8 @@ pub struct PluginSettings {
     pub data_dir: PathBuf,
     /// The most verbose level that plugins log: `error` `warn` `info` `debug` `trace`; empty means `info`.
     pub log_level: String,
+    /// The program `berth`, which holds plugins that run in a process of their own; `None` means this one.
+    pub program: Option<PathBuf>,
     /// How long each step of a plugin's opening may take; `None` means 10 seconds.
     pub step_limit: Option<Duration>,
 }

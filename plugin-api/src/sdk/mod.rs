@@ -26,9 +26,19 @@ pub mod private {
     pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
 }
 
-/// What the host needs to run a plugin that is linked into it.
+/// What the host needs to run a plugin that is linked into it, or that it stands in for.
 #[cfg(feature = "host")]
 pub mod linked {
+    use super::StreamShell;
+    use crate::Stream;
+    use crate::raw::RawStreamObject;
+    use tokio::runtime::Handle;
+
     pub use super::agent::open as open_agent;
     pub use super::backend::open as open_backend;
+
+    /// A stream in its frozen form; it is polled within `runtime`.
+    pub fn stream_object(stream: Stream, runtime: Handle) -> RawStreamObject {
+        StreamShell::object(stream, runtime)
+    }
 }

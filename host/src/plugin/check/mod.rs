@@ -154,7 +154,7 @@ async fn check_into(report: &mut Report, path: &Path, config: Option<Value>) {
     const FITS: &str =
         "it is a whole library that only its owner can write, with a tag and a manifest that fit";
     let inspected = match find_one(path) {
-        Ok(found) => inspect(found, |_| Some(Isolation::None)),
+        Ok(found) => inspect(&found, |_| Some(Isolation::None)),
         Err(error) => {
             return report.must("L-01", FITS, Outcome::Broken(error.to_string()));
         }
