@@ -1,10 +1,12 @@
-//! `berth plugin ls`.
+//! `berth plugin ls` and `berth plugin check`.
 
 use super::client::Server;
-use super::output::{json, note, plain, table};
+use super::output::{json, line, note, plain, table};
 use super::sessions::text;
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Plugins: where sessions run, and what runs in them
@@ -22,12 +24,42 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Check a plugin against its author's duties. Its code runs, with your rights; it makes no place
+    Check {
+        /// The library
+        file: PathBuf,
+        /// Its section of the configuration, as JSON
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) async fn run(server: &Server, arguments: Plugin) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Ls { json } => list(server, json).await,
+        Command::Check { file, config, json } => check(&file, config.as_deref(), json).await,
     }
+}
+
+async fn check(file: &Path, config: Option<&str>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let config = config
+        .map(serde_json::from_str)
+        .transpose()
+        .context("--config is not JSON")?;
+    let report = crate::plugin::check::check(file, config).await;
+    if as_json {
+        json(&report)?;
+    } else {
+        line(report.to_string().trim_end())?;
+    }
+    Ok(if report.conforms() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn list(server: &Server, as_json: bool) -> anyhow::Result<ExitCode> {
