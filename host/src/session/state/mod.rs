@@ -536,3 +536,6 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
