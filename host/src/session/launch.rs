@@ -165,6 +165,8 @@ pub(crate) fn agent_context(
         || layout.home(),
         |made| made.mount_point.join(&made.tree.subfolder),
     );
+    // Joined with nothing, a path gets a slash at its end.
+    let cwd: PathBuf = cwd.components().collect();
     let host_files = layout.filesystem == Filesystem::Host;
     let keeper = if host_files {
         let architecture = if architecture.is_empty() {

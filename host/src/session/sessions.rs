@@ -727,8 +727,12 @@ impl Sessions {
             driver.description().capabilities.filesystem,
             self.shared.folder(row.id),
         );
+        let architecture = match self.shared.backends.get(&row.backend) {
+            Some(backend) => backend.known().await.probe.architecture,
+            None => String::new(),
+        };
         let request = DeliverRequest {
-            context: launch::agent_context(&self.shared, &row, &layout, ""),
+            context: launch::agent_context(&self.shared, &row, &layout, &architecture),
             content: content.to_owned(),
         };
         let delivery = agent

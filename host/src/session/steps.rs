@@ -85,12 +85,18 @@ impl Task {
         }
     }
 
-    fn architecture(&self) -> String {
-        self.shared
-            .backends
-            .get(&self.row.backend)
-            .map(|backend| backend.state.borrow().probe.architecture.clone())
-            .unwrap_or_default()
+    /// The architecture of the backend's places.
+    async fn architecture(&self) -> Done<String> {
+        let Some(backend) = self.shared.backends.get(&self.row.backend) else {
+            return Ok(String::new());
+        };
+        let state = backend.known().await;
+        match state.unreachable {
+            Some(reason) if state.probe.architecture.is_empty() => {
+                Err(failed("answer")(Error::unavailable(reason)))
+            }
+            _ => Ok(state.probe.architecture),
+        }
     }
 
     async fn make_trees(&mut self) -> Done {
@@ -169,7 +175,7 @@ impl Task {
         let driver = self.driver()?;
         let layout = self.layout();
         let request =
-            launch::create_request(&self.shared, &self.row, &layout, &self.architecture())?;
+            launch::create_request(&self.shared, &self.row, &layout, &self.architecture().await?)?;
         self.commit_record(Record::place_making).await?;
         let (progress, mut told) = mpsc::channel(16);
         let call = Call::new(self.shared.settings.limits.create).with_progress(progress);
@@ -246,7 +252,7 @@ impl Task {
             })
             .await?;
         }
-        let context = launch::agent_context(&self.shared, &self.row, &layout, &self.architecture());
+        let context = launch::agent_context(&self.shared, &self.row, &layout, &self.architecture().await?);
         let prompted = self.record().prompt != Prompt::Waiting;
         let request = LaunchRequest {
             context: context.clone(),
@@ -324,7 +330,7 @@ impl Task {
             .agent(&self.row.agent)
             .map_err(|error| StepError::Other(error.to_string()))?
             .clone();
-        let context = launch::agent_context(&self.shared, &self.row, &layout, &self.architecture());
+        let context = launch::agent_context(&self.shared, &self.row, &layout, &self.architecture().await?);
         let request = LaunchRequest {
             context,
             resume: None,

@@ -341,6 +341,9 @@ impl Task {
             .into_iter()
             .partition(|(other, _)| std::mem::discriminant(other) == std::mem::discriminant(&wish));
         self.waiting = joined;
+        if self.waiting.is_empty() {
+            self.outcome = Outcome::default();
+        }
         for (_, other) in superseded {
             let error = SessionError::Conflict(
                 "another request to this session took this one's place".to_owned(),
@@ -360,11 +363,11 @@ impl Task {
 
     /// All is as wanted: whoever waits for that is answered.
     fn settle(&mut self) {
+        let outcome = std::mem::take(&mut self.outcome);
         if self.waiting.is_empty() {
             return;
         }
         let unreachable = self.observed.unreachable.clone();
-        let outcome = std::mem::take(&mut self.outcome);
         for (_, reply) in std::mem::take(&mut self.waiting) {
             let answer = match &unreachable {
                 Some(reason) if self.row.record.place == super::record::Place::Up => {

@@ -403,6 +403,9 @@ fn wishes_are_granted_as_the_table_says() {
     ));
 }
 
+/// The program of a place's keeper and its run; `None` while the keeper does not run.
+type Keeper = Option<(String, ProgramState)>;
+
 /// A session and the world around it.
 #[derive(Debug)]
 struct World {
@@ -410,7 +413,7 @@ struct World {
     record: Record,
     observed: Observed,
     /// The place on the backend: its keeper's program and run, when its keeper runs.
-    place: Option<Option<(String, ProgramState)>>,
+    place: Option<Keeper>,
     trees: bool,
     runs: u32,
     forgotten: bool,
@@ -429,7 +432,7 @@ enum Luck {
     KilledAfter,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Chance {
     Step(Luck),
     Wish(Wish),
