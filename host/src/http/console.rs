@@ -64,7 +64,6 @@ struct ConsoleQuery {
 #[serde(rename_all = "lowercase")]
 enum QueryMode {
     Read,
-    Write,
 }
 
 impl ConsoleQuery {
@@ -93,7 +92,7 @@ impl ConsoleQuery {
             scrollback,
             mode: match self.mode {
                 Some(QueryMode::Read) => Mode::Read,
-                Some(QueryMode::Write) | None => Mode::Write,
+                None => Mode::Write,
             },
             control: self.control,
         })
@@ -396,6 +395,7 @@ mod tests {
             ("scrollback=100001", "scrollback"),
             ("scrollback=-1", "scrollback"),
             ("mode=both", "mode"),
+            ("mode=write", "mode"),
             ("control=yes", "control"),
             ("other=1", "other"),
         ] {

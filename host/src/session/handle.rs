@@ -3,13 +3,15 @@
 use super::record::Record;
 use super::state::{Observed, Wish};
 use super::view::{Offers, View};
-use super::{SessionError, SessionId, SessionName};
+use super::{Health, SessionError, SessionId, SessionName};
 use crate::console::Console;
 use crate::keeper::Keeper;
 use berth_plugin_api::doc::Inspection;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 /// What has become of a wish.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +72,17 @@ impl Handle {
 
     pub(crate) fn seen(&self) -> Arc<Seen> {
         self.seen.borrow().clone()
+    }
+
+    /// What was seen last; of a session that runs, but whose keeper is not reached yet as just after the server's start,
+    /// waits for that, and no longer than `limit`.
+    pub(crate) async fn connected(&self, limit: Duration) -> Arc<Seen> {
+        let mut seen = self.seen.clone();
+        let decided =
+            seen.wait_for(|seen| seen.keeper.is_some() || seen.view.health != Health::Healthy);
+        // Where it is not decided in time, or never will be, the caller says so.
+        let _ = timeout(limit, decided).await.is_ok();
+        self.seen()
     }
 }
 

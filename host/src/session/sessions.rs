@@ -709,7 +709,7 @@ impl Sessions {
 
     async fn deliver(&self, handle: &Handle, content: &str) -> Result<Accepted> {
         let _typing = handle.typing.lock().await;
-        let seen = handle.seen();
+        let seen = handle.connected(self.shared.settings.limits.input).await;
         let cannot = |why: &str| {
             SessionError::Conflict(format!("the session cannot take a message now: {why}"))
         };
