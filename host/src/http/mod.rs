@@ -22,6 +22,7 @@ mod sessions;
 mod socket;
 mod state;
 mod trace;
+mod upload;
 
 pub use error::{ApiError, ErrorCode};
 pub use extract::{Body, NoBody, NoQuery, OptionalBody, Query, SessionPath, flag};

@@ -2,7 +2,7 @@
 
 use super::extract::{NoQuery, Query};
 use super::state::AppState;
-use super::{events, files, health, plugins, sessions};
+use super::{events, files, health, plugins, sessions, upload};
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -33,6 +33,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(files::routes())
         .merge(sessions::routes())
         .merge(events::routes())
+        .merge(upload::routes())
         .split_for_parts();
     // A description that cannot be written is a bug, seen by the first test that asks for it.
     let text = Bytes::from(description.to_json().unwrap_or_default());
