@@ -100,6 +100,12 @@ impl App {
         self.state.address()
     }
 
+    /// What the routes get.
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> AppState {
+        self.state.clone()
+    }
+
     /// Serves until `stop` is cancelled, then lets go of everything in order. `listening` is called once when it answers.
     ///
     /// # Errors

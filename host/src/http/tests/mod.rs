@@ -6,6 +6,7 @@ mod stop;
 
 use crate::app::{App, AppError};
 use crate::config::{Config, Environment, Given, Loaded};
+use crate::http::AppState;
 use http::Method;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// A server without plugins, in this process.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
+    pub(super) state: AppState,
     client: Client,
     stop: DropGuard,
     ended: oneshot::Receiver<Result<(), AppError>>,
@@ -53,14 +55,16 @@ impl Server {
                 .unwrap();
             let end = runtime.block_on(async {
                 let app = App::build(config).await?;
-                app.run(token, |address| tell_start.send(address).unwrap())
-                    .await
+                let state = app.state();
+                app.run(token, |_| tell_start.send(state).unwrap()).await
             });
             // Nobody listens where the test has ended first.
             let _ = tell_end.send(end);
         });
+        let state: AppState = listening.await.unwrap();
         Self {
-            address: listening.await.unwrap(),
+            address: state.address(),
+            state,
             client: Client::builder().no_proxy().build().unwrap(),
             stop: stop.drop_guard(),
             ended,
