@@ -45,4 +45,3 @@ pub use sessions::{AllSubscription, SessionParts, Sessions};
 pub use settings::{AUTO_BACKEND, HostUser, Limits, SessionSettings};
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
-

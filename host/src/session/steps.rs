@@ -174,8 +174,12 @@ impl Task {
     async fn create_place(&mut self) -> Done {
         let driver = self.driver()?;
         let layout = self.layout();
-        let request =
-            launch::create_request(&self.shared, &self.row, &layout, &self.architecture().await?)?;
+        let request = launch::create_request(
+            &self.shared,
+            &self.row,
+            &layout,
+            &self.architecture().await?,
+        )?;
         self.commit_record(Record::place_making).await?;
         let (progress, mut told) = mpsc::channel(16);
         let call = Call::new(self.shared.settings.limits.create).with_progress(progress);
@@ -252,7 +256,12 @@ impl Task {
             })
             .await?;
         }
-        let context = launch::agent_context(&self.shared, &self.row, &layout, &self.architecture().await?);
+        let context = launch::agent_context(
+            &self.shared,
+            &self.row,
+            &layout,
+            &self.architecture().await?,
+        );
         let prompted = self.record().prompt != Prompt::Waiting;
         let request = LaunchRequest {
             context: context.clone(),
@@ -330,7 +339,12 @@ impl Task {
             .agent(&self.row.agent)
             .map_err(|error| StepError::Other(error.to_string()))?
             .clone();
-        let context = launch::agent_context(&self.shared, &self.row, &layout, &self.architecture().await?);
+        let context = launch::agent_context(
+            &self.shared,
+            &self.row,
+            &layout,
+            &self.architecture().await?,
+        );
         let request = LaunchRequest {
             context,
             resume: None,

@@ -614,11 +614,7 @@ impl World {
         match step {
             Step::MakeTrees | Step::ResetTrees => self.trees = true,
             Step::RemoveTrees => self.trees = false,
-            Step::CreatePlace => {
-                if self.place.is_none() {
-                    self.place = Some(None);
-                }
-            }
+            Step::CreatePlace => self.place = self.place.take().or(Some(None)),
             Step::StartPlace => {
                 if let Some(keeper @ None) = &mut self.place {
                     *keeper = Some((String::new(), ProgramState::Waiting));
@@ -741,14 +737,13 @@ impl World {
             (Step::StopProgram | Step::Collect | Step::TypePrompt, _) => {
                 self.observed.keeper = None;
             }
-            (Step::StopPlace | Step::DeletePlace, _) => {}
-            (step, Desired::Running) => {
+            (step, Desired::Running) if !matches!(step, Step::StopPlace | Step::DeletePlace) => {
                 if step == Step::StartPlace {
                     self.look();
                 }
                 self.record.fail("bad luck".to_owned(), now, &BACKOFF);
             }
-            (_, Desired::Stopped | Desired::Archived | Desired::Cleaned) => {}
+            _ => {}
         }
     }
 
