@@ -42,14 +42,19 @@ fn relay() -> io::Result<()> {
 fn reach(state: &Path) -> io::Result<UnixStream> {
     let since = Instant::now();
     loop {
-        let folder = File::open(state)?;
-        let short = format!("/proc/self/fd/{}/{SOCKET_FILE}", folder.as_raw_fd());
-        match UnixStream::connect(short).or_else(|_| UnixStream::connect(state.join(SOCKET_FILE))) {
+        match try_reach(state) {
             Ok(stream) => return Ok(stream),
             Err(error) if since.elapsed() > PATIENCE => return Err(error),
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// By the open folder, for the socket's path may be longer than its address can hold.
+fn try_reach(state: &Path) -> io::Result<UnixStream> {
+    let folder = File::open(state)?;
+    let short = format!("/proc/self/fd/{}/{SOCKET_FILE}", folder.as_raw_fd());
+    UnixStream::connect(short).or_else(|_| UnixStream::connect(state.join(SOCKET_FILE)))
 }
 
 /// Copies to the end, also where somebody has set our standard input or output not to block.
