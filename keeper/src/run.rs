@@ -5,7 +5,7 @@
 
 use crate::arguments::Settings;
 use crate::keeper::Keeper;
-use crate::sys::{Side, fork, reset_signals};
+use crate::sys::{Side, close_inherited, fork, reset_signals};
 use crate::{complain, http, note};
 use anyhow::Context as _;
 use berth_keeper_protocol::{
@@ -37,6 +37,7 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
     if std::env::var_os("SHELL").is_none() || std::env::var_os("HOME").is_none() {
         return complain(&again_with_defaults(), 1);
     }
+    close_inherited();
     reset_signals();
     if settings.daemon {
         return detach(settings);
@@ -49,8 +50,11 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
 
 /// Executes this program again, with what is missing in its environment. Returns only when that fails.
 fn again_with_defaults() -> String {
-    let mut command = Command::new("/proc/self/exe");
-    command.args(std::env::args_os().skip(1));
+    let own = std::env::current_exe().ok().filter(|path| path.is_file());
+    let mut command = Command::new(own.unwrap_or_else(|| "/proc/self/exe".into()));
+    let mut arguments = std::env::args_os();
+    command.arg0(arguments.next().unwrap_or_default());
+    command.args(arguments);
     for (variable, value) in [("SHELL", "/bin/sh"), ("HOME", "/")] {
         if std::env::var_os(variable).is_none() {
             command.env(variable, value);
@@ -266,6 +270,8 @@ async fn attend(
         if told_to_end {
             end(keeper).await;
         }
+        // Execs may still run.
+        keeper.end_all(Duration::ZERO).await;
         keeper.closing.cancel();
         let flushed = async { while connections.join_next().await.is_some() {} };
         timeout(LAST_WORDS, flushed).await.ok();

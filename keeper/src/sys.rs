@@ -63,6 +63,14 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Closes all descriptors but the standard three. Only for a process that has opened nothing itself yet: what is open then
+/// was left open by whoever started it, who may wait for its end.
+pub(crate) fn close_inherited() {
+    let (first, last, flags) = (3_u32, u32::MAX, 0_u32);
+    // SAFETY: no memory is involved, and nobody here owns any of these descriptors. An old kernel answers an error.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+}
+
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {

@@ -56,6 +56,10 @@ impl Terminal {
             reason,
         };
         let mut builder = CommandBuilder::from_argv(prepared.argv.iter().map(Into::into).collect());
+        if prepared.argv[0].contains('/') {
+            // It was looked up already, by our rules.
+            builder.get_argv_mut()[0] = prepared.file.clone().into();
+        }
         builder.env_clear();
         for (variable, value) in &prepared.env {
             builder.env(variable, value);

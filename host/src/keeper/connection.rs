@@ -69,6 +69,7 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(SMALL_FRAME_BUDGET)
+            .max_local_error_reset_streams(None)
             .enable_push(false)
             .handshake::<_, Bytes>(stream)
             .await

@@ -12,7 +12,17 @@ pub(super) struct Found {
     /// Files, by name.
     pub(super) files: Vec<PathBuf>,
     /// Folders in which a change may make the answer another one.
-    pub(super) folders: Vec<PathBuf>,
+    pub(super) folders: Vec<Folder>,
+}
+
+/// A folder on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    /// The names in it that matter.
+    pub(super) pattern: String,
+    /// These names are the files themselves.
+    pub(super) last: bool,
 }
 
 /// Finds the files that match now. What cannot be read is not there.
@@ -27,7 +37,11 @@ fn descend(folder: &Path, components: &[&str], found: &mut Found) {
     let Some((first, rest)) = components.split_first() else {
         return;
     };
-    found.folders.push(folder.to_owned());
+    found.folders.push(Folder {
+        path: folder.to_owned(),
+        pattern: (*first).to_owned(),
+        last: rest.is_empty(),
+    });
     if !first.contains(['*', '?']) {
         visit(folder.join(first), rest, found);
         return;
@@ -60,7 +74,7 @@ fn visit(path: PathBuf, rest: &[&str], found: &mut Found) {
 }
 
 /// A `*` is any run of characters, a `?` any one; neither is the dot of a hidden name.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
@@ -132,11 +146,19 @@ mod tests {
             found.files,
             [root.join("p/one/a.log"), root.join("p/two/b.log")]
         );
-        assert!(found.folders.contains(&root.join("p")));
-        assert!(found.folders.contains(&root.join("p/two")));
+        let watched = |found: &Found, path: &str, pattern: &str, last| {
+            let folder = Folder {
+                path: root.join(path),
+                pattern: pattern.to_owned(),
+                last,
+            };
+            found.folders.contains(&folder)
+        };
+        assert!(watched(&found, "p", "*", false));
+        assert!(watched(&found, "p/two", "*.log", true));
         // What is not there yet is awaited in the last folder that is.
         let missing = find(&format!("{}/p/later/*/x.log", root.display()));
         assert!(missing.files.is_empty());
-        assert_eq!(missing.folders.last(), Some(&root.join("p")));
+        assert!(watched(&missing, "p", "later", false));
     }
 }

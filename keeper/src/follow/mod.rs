@@ -10,14 +10,14 @@ use crate::http::{Answer, Gone, Refusal, code};
 use crate::sys::duplicate;
 use berth_keeper_protocol::{Follow, FollowFrame};
 use bytes::Bytes;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use glob::Folder;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::PathBuf;
 use std::time::Duration;
 use tail::Tails;
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Changes that come together are looked at together.
@@ -33,8 +33,11 @@ pub(crate) async fn follow(follow: &Follow, answer: &Answer) -> Result<(), Refus
     let mut going = answer.begin(&[]);
     while going.is_ok() {
         let since = Instant::now();
-        let found = glob::find(&follow.glob);
-        watch.set(&found.folders);
+        let mut found = glob::find(&follow.glob);
+        // What came into a folder before it was watched is not told.
+        while watch.set(std::mem::take(&mut found.folders)) {
+            found = glob::find(&follow.glob);
+        }
         tails.look(&found);
         going = tell(&mut tails, answer).await;
         watch.changed(since + LOOK_INTERVAL).await;
@@ -62,7 +65,7 @@ fn encode(frame: &FollowFrame) -> Bytes {
 /// Waits for changes in folders; where the kernel has no more watches to give, for time alone.
 struct Watch {
     kernel: Option<(Inotify, pipe::Receiver)>,
-    watched: HashMap<PathBuf, nix::sys::inotify::WatchDescriptor>,
+    watched: HashMap<WatchDescriptor, Vec<Folder>>,
 }
 
 impl Watch {
@@ -78,9 +81,10 @@ impl Watch {
         }
     }
 
-    fn set(&mut self, folders: &[PathBuf]) {
+    /// Watches these folders alone; answers whether some of them were not watched before.
+    fn set(&mut self, folders: Vec<Folder>) -> bool {
         let Some((inotify, _)) = &self.kernel else {
-            return;
+            return false;
         };
         let names = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
@@ -89,40 +93,52 @@ impl Watch {
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
-        let contents = names | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE;
-        let deepest = folders
-            .iter()
-            .map(|folder| folder.components().count())
-            .max();
-        let mut watched = HashMap::new();
+        let contents = names | AddWatchFlags::IN_MODIFY;
+        let mut watched: HashMap<WatchDescriptor, Vec<Folder>> = HashMap::new();
         for folder in folders {
-            // Only the last folders hold the files themselves.
-            let last = Some(folder.components().count()) == deepest;
-            let flags = if last { contents } else { names };
-            // The same folder again is the same watch, and a new one under its name is a new watch.
-            if let Ok(descriptor) = inotify.add_watch(folder, flags) {
-                watched.insert(folder.clone(), descriptor);
+            let flags = if folder.last { contents } else { names };
+            // The same folder again is the same watch, and another one under its name is another watch.
+            if let Ok(descriptor) = inotify.add_watch(&folder.path, flags) {
+                watched.entry(descriptor).or_default().push(folder);
             }
         }
-        for (folder, descriptor) in std::mem::take(&mut self.watched) {
-            if watched.get(&folder) != Some(&descriptor) {
-                inotify.rm_watch(descriptor).ok();
+        for descriptor in self.watched.keys() {
+            if !watched.contains_key(descriptor) {
+                inotify.rm_watch(*descriptor).ok();
             }
         }
-        self.watched = watched;
+        let known = std::mem::replace(&mut self.watched, watched);
+        self.watched
+            .keys()
+            .any(|descriptor| !known.contains_key(descriptor))
     }
 
-    /// Waits for a change, at most until `deadline`.
+    /// Waits for a change that matters, at most until `deadline`.
     async fn changed(&mut self, deadline: Instant) {
         let Some((inotify, ready)) = &self.kernel else {
-            return tokio::time::sleep_until(deadline).await;
+            return sleep_until(deadline).await;
         };
-        if timeout_at(deadline, ready.readable()).await.is_err() {
-            return;
+        while timeout_at(deadline, ready.readable()).await.is_ok() {
+            let mut matters = false;
+            // Read to the end, so that it is told anew.
+            while let Ok(events) = inotify.read_events() {
+                matters |= events.iter().any(|event| self.matters(event));
+            }
+            ready.try_read(&mut [0; 4096]).ok();
+            if matters {
+                return sleep(GATHER).await;
+            }
         }
-        sleep(GATHER).await;
-        // Read to the end, so that it is told anew.
-        while inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
-        ready.try_read(&mut [0; 4096]).ok();
+    }
+
+    fn matters(&self, event: &InotifyEvent) -> bool {
+        // One about a folder itself, or about events that were too many, has no name.
+        let (Some(name), Some(folders)) = (&event.name, self.watched.get(&event.wd)) else {
+            return !event.mask.contains(AddWatchFlags::IN_IGNORED);
+        };
+        let name = name.to_string_lossy();
+        folders
+            .iter()
+            .any(|folder| glob::matches(&folder.pattern, &name))
     }
 }

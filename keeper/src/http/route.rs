@@ -94,7 +94,10 @@ impl Call {
             (&Method::GET, ["v1", "stat"]) => self.answer.document(&file::stat(&query).await?),
             (&Method::POST, ["v1", "follow"]) => {
                 let what = document(&mut body).await?;
-                follow::follow(&what, &self.answer).await?;
+                tokio::select! {
+                    followed = follow::follow(&what, &self.answer) => followed?,
+                    () = keeper.closing.cancelled() => self.answer.finish(Bytes::new()),
+                }
             }
             (&Method::POST, ["v1", "dial"]) => {
                 dial::dial(&query, &mut body, &self.answer).await?;
@@ -115,10 +118,12 @@ impl Call {
             let mut line = serde_json::to_vec(&self.keeper.status()).map_err(Refusal::internal)?;
             line.push(b'\n');
             begun = self.answer.send_all(line.into()).await;
-            if changes.changed().await.is_err() {
-                break;
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.keeper.closing.cancelled() => break,
             }
         }
+        self.answer.finish(Bytes::new());
         Ok(())
     }
 

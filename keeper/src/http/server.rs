@@ -36,6 +36,9 @@ pub(crate) async fn serve(keeper: Rc<Keeper>, stream: UnixStream) {
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(STREAM_LIMIT)
         .data_frame_budget(SMALL_FRAME_BUDGET)
+        // Asking and giving up is a right of the host's, however often.
+        .max_pending_accept_reset_streams(STREAM_LIMIT as usize)
+        .max_local_error_reset_streams(None)
         .handshake::<_, Bytes>(stream);
     let Ok(Ok(mut connection)) = timeout(GREETING_LIMIT, greeting).await else {
         return;

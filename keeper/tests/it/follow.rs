@@ -190,3 +190,35 @@ async fn a_hook_never_fails_and_never_waits_long() {
         .status();
     assert!(without.unwrap().success());
 }
+
+#[tokio::test]
+async fn a_busy_folder_on_the_way_wakes_nobody() {
+    let world = World::start();
+    let keeper = world.connect().await;
+    let path = world.path("log");
+    append(&path, "one\n");
+    let mut following = follow(&keeper, path.clone(), vec![]).await;
+    assert_eq!(next(&mut following).await.1, "one\n");
+    let cpu = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", world.child.id())).unwrap();
+        let ticks = stat.split_whitespace().skip(13).take(2);
+        ticks
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    let before = cpu();
+    for number in 0..5000 {
+        let other = world.path(&format!("other-{number}"));
+        fs::write(&other, "x").unwrap();
+        fs::remove_file(&other).unwrap();
+    }
+    append(&path, "two\n");
+    let since = Instant::now();
+    assert_eq!(next(&mut following).await.1, "two\n");
+    assert!(
+        since.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        since.elapsed()
+    );
+    assert!(cpu() - before < 50, "{} ticks", cpu() - before);
+}

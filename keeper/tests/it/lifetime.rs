@@ -126,3 +126,51 @@ async fn stop_gives_grace_then_kills_and_the_keeper_stays() {
     // Nothing running is a success, too.
     assert_eq!(keeper.stop(Duration::ZERO).await.unwrap().program, exited);
 }
+
+#[tokio::test]
+async fn a_release_does_not_wait_for_those_who_watch() {
+    let mut world = World::start();
+    let keeper = world.connect().await;
+    start(&keeper, "exit 0").await;
+    until_ended(&keeper).await;
+    let mut changes = keeper.changes().await.unwrap();
+    changes.next().await.unwrap().unwrap();
+    let glob = world.path("*");
+    let follow = berth_host::keeper::protocol::Follow {
+        glob,
+        ..Default::default()
+    };
+    let mut following = keeper.follow(&follow).await.unwrap();
+    let exec = berth_host::keeper::protocol::StartExec {
+        program: shell("trap '' TERM HUP; sleep 1000 & echo $!; wait"),
+        terminal: None,
+    };
+    let mut exec = keeper.exec(&exec).await.unwrap();
+    let said = exec.output.next().await.unwrap().unwrap();
+    let berth_host::keeper::ExecEvent::Stdout(pid) = said else {
+        panic!("{said:?}");
+    };
+    keeper.release("run-1").await.unwrap();
+    while let Some(Ok(_)) = soon(changes.next()).await {}
+    while let Some(Ok(_)) = soon(following.next()).await {}
+    assert_eq!(world.exit_code().await, Some(0));
+    // Nor does anything outlive the keeper.
+    assert!(!crate::world::is_alive(&String::from_utf8_lossy(&pid)));
+}
+
+#[tokio::test]
+async fn what_was_left_open_by_others_is_closed() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let keep = nix::unistd::dup(&writer).unwrap();
+    nix::fcntl::fcntl(
+        &keep,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+    )
+    .unwrap();
+    let world = World::start();
+    world.connect().await;
+    drop((writer, keep));
+    // Nobody else has it open, so this is the end; it would wait for ever otherwise.
+    let read = tokio::task::spawn_blocking(|| std::io::read_to_string(reader));
+    assert_eq!(soon(read).await.unwrap().unwrap(), "");
+}
