@@ -25,3 +25,8 @@ pub use libraries::Libraries;
 pub use repository::Repository;
 pub use session::TestSession;
 pub use wait::{LIMIT, eventually, within};
+
+/// The code in the guide for authors of plugins compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+pub struct PluginGuide;
