@@ -10,11 +10,17 @@
 use crate::session::SessionId;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
+
+/// How long a killed server's lock may linger: a child that it was just starting shares its open files until it runs its
+/// own program.
+const LOCK_LINGER: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +156,7 @@ fn lock(root: &Path) -> Result<Flock<File>, FolderError> {
             source,
         }
     };
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -158,22 +164,40 @@ fn lock(root: &Path) -> Result<Flock<File>, FolderError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed("open"))?;
-    let mut held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(held) => held,
-        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(failed("read"))?;
+    let since = Instant::now();
+    let mut held = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => break held,
+            Err((given_back, nix::errno::Errno::EWOULDBLOCK)) => file = given_back,
+            Err((_, errno)) => return Err(failed("lock")(errno.into())),
+        }
+        let mut pid = String::new();
+        file.rewind()
+            .and_then(|()| file.read_to_string(&mut pid))
+            .map_err(failed("read"))?;
+        if runs(pid.trim()) || since.elapsed() > LOCK_LINGER {
             return Err(FolderError::InUse {
                 path: root.to_owned(),
                 pid: pid.trim().to_owned(),
             });
         }
-        Err((_, errno)) => return Err(failed("lock")(errno.into())),
+        std::thread::sleep(LOCK_PAUSE);
     };
     held.set_len(0)
         .and_then(|()| writeln!(held, "{}", std::process::id()))
         .map_err(failed("write"))?;
     Ok(held)
+}
+
+/// Whether there is such a process, and it has not ended.
+fn runs(pid: &str) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 fn instance(root: &Path) -> Result<String, FolderError> {
@@ -221,5 +245,22 @@ mod tests {
         let instance = first.instance().to_owned();
         drop(first);
         assert_eq!(DataFolder::open(&root).unwrap().instance(), instance);
+    }
+    #[test]
+    fn the_lock_of_a_dead_server_may_linger() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("data");
+        let lingering = DataFolder::open(&root).unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        std::fs::write(root.join("lock"), format!("{}\n", ended.id())).unwrap();
+        let (opened, lingered) = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| DataFolder::open(&root).is_ok());
+            std::thread::sleep(Duration::from_millis(20));
+            let lingered = !opening.is_finished();
+            drop(lingering);
+            (opening.join().unwrap(), lingered)
+        });
+        assert!(opened && lingered);
     }
 }
