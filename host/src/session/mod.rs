@@ -14,6 +14,7 @@
 
 mod create;
 mod error;
+mod folder;
 mod handle;
 mod id;
 mod launch;

@@ -180,7 +180,7 @@ impl Sessions {
                 continue;
             }
             tracing::info!(folder = %entry.path().display(), "removing a folder that no session claims");
-            if let Err(error) = tokio::fs::remove_dir_all(entry.path()).await {
+            if let Err(error) = super::folder::remove(&entry.path()).await {
                 tracing::warn!(%error, folder = %entry.path().display(), "the folder stays until the next start");
             }
         }

@@ -224,6 +224,12 @@ impl Task {
             .await
             .map_err(failed("reach the session's keeper"))?;
         let keeper = Keeper::connect(stream).await?;
+        let held = &keeper.hello().session;
+        if !held.is_empty() && *held != self.id().to_string() {
+            return Err(StepError::Other(format!(
+                "the keeper that answers is session {held}'s"
+            )));
+        }
         self.use_keeper(keeper).await?;
         let running = self.record().run.as_ref().is_some_and(|run| {
             run.state == RunState::Running && run.id == self.observed.keeper_run
@@ -557,15 +563,12 @@ impl Task {
         self.drop_link();
         self.console.close();
         let folder = self.shared.folder(self.id()).root;
-        match tokio::fs::remove_dir_all(&folder).await {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StepError::Io {
-                    attempted: "remove the session's folder",
-                    source,
-                });
-            }
-            _ => {}
-        }
+        super::folder::remove(&folder)
+            .await
+            .map_err(|source| StepError::Io {
+                attempted: "remove the session's folder",
+                source,
+            })?;
         let last = Bury {
             id: self.id(),
             record: self.record().clone(),

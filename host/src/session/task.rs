@@ -19,6 +19,7 @@ use crate::keeper::{Keeper, KeeperError};
 use async_trait::async_trait;
 use berth_keeper_protocol::Status as KeeperStatus;
 use berth_plugin_api::doc::{Filesystem, Inspection, PlaceState};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 const WISHES: usize = 16;
 /// The longest wait before a step that failed is tried again.
 const LONGEST_HOLD: Duration = Duration::from_mins(1);
+/// How long a session rests whose task panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 const FIRST_HOLD: Duration = Duration::from_millis(100);
 
 /// The task's own things.
@@ -122,6 +125,9 @@ pub(super) async fn spawn(
     row: SessionRow,
 ) -> Result<Arc<Handle>, SessionError> {
     let folder = shared.folder(row.id);
+    folder
+        .make()
+        .map_err(|error| SessionError::Internal(chain(&error)))?;
     let console = Console::open(ConsoleSettings::new(&folder.terminal))
         .await
         .map_err(|error| {
@@ -183,8 +189,36 @@ pub(super) async fn spawn(
         hold: FIRST_HOLD,
         row,
     };
-    shared.tasks.spawn(task.run(inbox));
+    shared.tasks.spawn(look_after(shared.clone(), task, inbox));
     Ok(handle)
+}
+
+/// Runs the task. One that panics (a bug of ours) takes its session with it for a moment only.
+fn look_after(shared: Arc<Shared>, task: Task, inbox: Inbox) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let id = task.id();
+        let mut life = JoinSet::new();
+        life.spawn(task.run(inbox));
+        match life.join_next().await {
+            Some(Err(error)) if error.is_panic() => {}
+            _ => return,
+        }
+        tracing::error!(session.id = %id, "the session's task panicked; it begins anew");
+        shared.registry.remove(id);
+        tokio::select! {
+            () = shared.cancel.cancelled() => return,
+            () = tokio::time::sleep(AFTER_PANIC) => {}
+        }
+        let row = store::find(shared.db.read(), &id.into()).await;
+        let begun = match row {
+            Ok(Some(row)) => spawn(&shared, row).await.map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = begun {
+            tracing::error!(session.id = %id, error = %chain(&error), "the session cannot be opened");
+        }
+    })
 }
 
 impl Task {
@@ -570,7 +604,14 @@ impl Task {
     /// The monitor heard something of the place. A death is believed only when the backend says it once more.
     async fn place_hint(&mut self, hint: Inspection) {
         self.look_at_trees().await;
-        let believed = matches!(hint.state, PlaceState::Running | PlaceState::Pending);
+        let believed = match hint.state {
+            PlaceState::Running | PlaceState::Pending => true,
+            // Nothing follows from it where nothing is to run.
+            PlaceState::Exited | PlaceState::Created => {
+                self.record().place == super::record::Place::Down
+            }
+            PlaceState::Missing | PlaceState::DataLost => false,
+        };
         if believed {
             self.place_seen(hint).await;
         } else if self.record().place != super::record::Place::Absent {
