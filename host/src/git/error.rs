@@ -1,7 +1,7 @@
 //! What can go wrong between berth and a repository.
 
 use super::Version;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why something could not be done with a repository.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,16 @@ impl GitError {
             | Self::Failed { .. }
             | Self::TimedOut { .. }
             | Self::Io { .. } => GitErrorKind::Failed,
+        }
+    }
+
+    /// Wraps an I/O error, for `map_err`.
+    pub(super) fn io(attempted: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            attempted,
+            path,
+            source,
         }
     }
 }

@@ -10,11 +10,27 @@
 //!
 //! Every operation may be cut off at any moment and called again.
 
-#![expect(clippy::unused_async, reason = "bodies follow")]
-
 mod error;
 mod model;
 mod mount_name;
+
+mod command;
+mod create;
+mod diff;
+mod folder;
+mod index;
+mod inspect;
+mod layout;
+mod objects;
+mod raw;
+mod refs;
+mod remove;
+mod rescue;
+mod session_refs;
+mod sync;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{GitError, GitErrorKind};
 pub use model::{
@@ -23,6 +39,7 @@ pub use model::{
 };
 pub use mount_name::{MountNameError, mount_names};
 
+use command::Runner;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,21 +61,26 @@ pub struct GitSettings {
 /// The `git` program, run so that nothing of anybody's configuration runs. A cheap clone of one thing.
 #[derive(Debug, Clone)]
 pub struct Git {
-    settings: Arc<GitSettings>,
+    runner: Arc<Runner>,
 }
 
-fn later<T>() -> Result<T> {
-    Err(GitError::Failed {
-        attempted: "do this",
-        message: "not there yet".to_owned(),
-    })
+/// Runs what waits for the disk where waiting holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| GitError::Failed {
+            attempted: "use the disk",
+            message: error.to_string(),
+        })?
 }
 
 impl Git {
     /// Runs nothing yet.
     pub fn new(settings: GitSettings) -> Self {
         Self {
-            settings: Arc::new(settings),
+            runner: Arc::new(Runner::new(settings)),
         }
     }
 
@@ -67,8 +89,7 @@ impl Git {
     /// # Errors
     /// There is no such program, or it is too old.
     pub async fn version(&self) -> Result<Version> {
-        let _ = &self.settings;
-        later()
+        self.runner.version().await
     }
 
     /// Finds the repository that a path is in. The caller checks [`Repository::folders`] against the allowed roots.
@@ -76,8 +97,7 @@ impl Git {
     /// # Errors
     /// It is none that a session can work on; the message names the path and says why.
     pub async fn inspect(&self, path: &Path) -> Result<Repository> {
-        let _ = path;
-        later()
+        inspect::inspect(&self.runner, path).await
     }
 
     /// Makes a working tree, or finishes one that a killed server began, or answers the one that is there.
@@ -86,8 +106,7 @@ impl Git {
     /// The base is unknown, the branch cannot be made, the disk is full. What was made stays until
     /// [`Git::discard`] or another call.
     pub async fn create(&self, spec: &WorkingTreeSpec) -> Result<WorkingTree> {
-        let _ = spec;
-        later()
+        create::create(&self.runner, spec).await
     }
 
     /// Undoes whatever [`Git::create`] made for this.
@@ -95,8 +114,7 @@ impl Git {
     /// # Errors
     /// Something could not be removed.
     pub async fn discard(&self, spec: &WorkingTreeSpec) -> Result<()> {
-        let _ = spec;
-        later()
+        remove::discard(&self.runner, spec).await
     }
 
     /// The files with work that is in no commit, untracked ones included, ignored ones not; sorted. Paths as in the
@@ -105,8 +123,7 @@ impl Git {
     /// # Errors
     /// The working tree is gone.
     pub async fn uncommitted(&self, tree: &WorkingTree) -> Result<Vec<String>> {
-        let _ = tree;
-        later()
+        index::uncommitted(&self.runner, tree).await
     }
 
     /// Brings the session's branch in the user's repository up to the session's commits. What the user did to the
@@ -115,8 +132,7 @@ impl Git {
     /// # Errors
     /// The working tree is gone, or what the session has is damaged.
     pub async fn sync(&self, tree: &WorkingTree) -> Result<Synced> {
-        let _ = tree;
-        later()
+        sync::sync(&self.runner, tree).await
     }
 
     /// Saves all of a session that its branch does not hold, as commits under `refs/berth/rescue/<name>/<time>` in the
@@ -126,8 +142,7 @@ impl Git {
     /// # Errors
     /// Nothing could be saved.
     pub async fn rescue(&self, tree: &WorkingTree, session_name: &str) -> Result<Rescue> {
-        let _ = (tree, session_name);
-        later()
+        rescue::rescue(&self.runner, tree, session_name).await
     }
 
     /// The working tree against its base, untracked files included.
@@ -135,8 +150,7 @@ impl Git {
     /// # Errors
     /// The working tree is gone.
     pub async fn diff(&self, tree: &WorkingTree, limits: DiffLimits) -> Result<Diff> {
-        let _ = (tree, limits);
-        later()
+        diff::diff(&self.runner, tree, limits).await
     }
 
     /// Makes the working tree anew, as its branch's last commit has it. What else is in it is gone then, so
@@ -145,8 +159,7 @@ impl Git {
     /// # Errors
     /// The branch is gone, or the disk is full.
     pub async fn recheckout(&self, tree: &WorkingTree) -> Result<()> {
-        let _ = tree;
-        later()
+        create::recheckout(&self.runner, tree).await
     }
 
     /// Removes the working tree and the host's notes of it, and the branch where it has no commit beyond its base.
@@ -155,7 +168,6 @@ impl Git {
     /// # Errors
     /// Something could not be removed.
     pub async fn remove(&self, tree: &WorkingTree) -> Result<Removed> {
-        let _ = tree;
-        later()
+        remove::remove(&self.runner, tree).await
     }
 }

@@ -118,8 +118,10 @@ pub struct WorkingTree {
     pub top: PathBuf,
     /// Where in the repository the session works; empty: at the top.
     pub subfolder: PathBuf,
-    /// The user's `.git` folder.
+    /// The user's `.git` folder of that checkout.
     pub git_dir: PathBuf,
+    /// The user's `.git` folder that all worktrees share.
+    pub common_dir: PathBuf,
     /// The user's object folders, to be readable in the session at these paths.
     pub object_dirs: Vec<PathBuf>,
     pub object_format: ObjectFormat,
