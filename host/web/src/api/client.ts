@@ -1,4 +1,14 @@
-import type { Config, CreateSession, Deleted, Directory, ErrorBody, EventPage, Session, SessionSummary } from './types';
+import type {
+  Config,
+  CreateSession,
+  Deleted,
+  Directory,
+  ErrorBody,
+  EventPage,
+  HealthReport,
+  Session,
+  SessionSummary,
+} from './types';
 
 /** An answer of the server that is not a success, or no answer at all (`code` is then `NO_ANSWER`). */
 export class ApiError extends Error {
@@ -60,6 +70,10 @@ export const api = {
   create: (request: CreateSession, key: string) =>
     call<Session>('POST', 'api/sessions', request, { 'idempotency-key': key }),
   start: (id: string) => call<Session>('POST', `${session(id)}/start`),
+  /** What is known of the session's place, and what may be done about it. */
+  health: (id: string) => call<HealthReport>('GET', `${session(id)}/health`),
+  /** Runs the session anew; its working tree and conversation stay. */
+  recreate: (id: string) => call<unknown>('POST', `${session(id)}/recreate`, {}),
   stop: (id: string) => call<Session>('POST', `${session(id)}/stop`),
   delete: (id: string, force: boolean) => call<Deleted>('DELETE', `${session(id)}?force=${force}`),
   events: (id: string, after: number, limit: number) =>

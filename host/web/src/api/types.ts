@@ -60,6 +60,13 @@ export interface CreateSession {
   base_branch?: string;
 }
 
+export type Action = 'start' | 'recreate' | 'recreate_fresh' | 'cleanup' | 'refresh';
+
+export interface HealthReport {
+  health: Health;
+  available_actions: Action[];
+}
+
 export interface Deleted {
   success: boolean;
   rescued?: string[];
@@ -113,6 +120,7 @@ export interface StatusEvent extends Durable {
   status: Status;
   activity?: Activity;
   health?: Health;
+  message?: string;
 }
 
 export interface ChatEvent extends Durable {

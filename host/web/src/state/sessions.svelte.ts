@@ -10,8 +10,12 @@ class SessionsStore {
   /** Whether the list has been read at least once. */
   loaded = $state(false);
   error: string | null = $state(null);
-  /** Rises with every event of any session, so that a view of one session knows when to look again. */
+  /** The newest event of any session, so that a view of one session knows when to look again. */
   lastEvent: SessionEvent | null = $state.raw(null);
+
+  /** How many events there have been, and at which count each session had its newest. */
+  #count = 0;
+  #newest = new Map<string, number>();
 
   #link: Link | null = null;
   /** Events that came while the list was being read; applied to it afterwards. */
@@ -32,6 +36,15 @@ class SessionsStore {
         this.link = state;
       },
     }).open();
+  }
+
+  /** A moment to compare with: whether a session has had events since then. */
+  get moment(): number {
+    return this.#count;
+  }
+
+  changedSince(moment: number, id: string): boolean {
+    return (this.#newest.get(id) ?? 0) > moment;
   }
 
   retry = (): void => this.#link?.retry();
@@ -77,6 +90,8 @@ class SessionsStore {
   #apply(event: SessionEvent): void {
     const { sessions, missing } = applyToList(this.sessions, event);
     this.sessions = sessions;
+    this.#count += 1;
+    this.#newest.set(event.session_id, this.#count);
     this.lastEvent = event;
     if (missing) void this.refresh(missing);
   }
