@@ -1,0 +1,3 @@
+import 'xterm/css/xterm.css';
+import './session.js';
+import './client.js';
