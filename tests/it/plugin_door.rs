@@ -314,13 +314,19 @@ fn an_older_minor_of_the_api_is_taken_and_lacks_only_what_is_new() {
 
 #[tokio::test]
 async fn another_layout_is_refused() {
-    let drivers = Door::with(&["wrong-layout"]).load().await;
-    let reason = only_reason(&drivers);
-    assert!(reason.contains("laid out otherwise"), "{reason}");
-    assert!(reason.contains("1.0.1"), "{reason}");
-    assert!(reason.contains("build it again"), "{reason}");
-    assert!(reason.len() < 700, "{reason}");
-    assert_eq!(drivers.refused[0].name.as_deref(), Some("toy"));
+    let libraries = &["wrong-layout"];
+    for door in [Door::with(libraries), Door::with_processes(libraries)] {
+        let drivers = door.load().await;
+        let reason = only_reason(&drivers);
+        assert!(
+            reason.starts_with("its types are laid out otherwise"),
+            "{reason}"
+        );
+        assert!(reason.contains("1.0.1"), "{reason}");
+        assert!(reason.contains("build it again"), "{reason}");
+        assert!(reason.len() < 700, "{reason}");
+        assert_eq!(drivers.refused[0].name.as_deref(), Some("toy"));
+    }
     still_opens().await;
 }
 
@@ -352,6 +358,17 @@ async fn of_two_folders_the_earlier_wins_whatever_the_versions() {
     assert_eq!(drivers.backends["toy"].info().version, "1.0.0");
     let reason = &drivers.refused[0].reason;
     assert!(reason.contains("earlier folder"), "{reason}");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_opened_gives_way_to_the_next_of_its_name() {
+    let mut door = Door::with(&["wrong-layout"]);
+    let later = door.folder("later");
+    put(&later, "toy");
+    let drivers = door.load().await;
+    assert!(probe(&*drivers.backends["toy"]).await.available);
+    assert_eq!(drivers.refused.len(), 1, "{drivers:?}");
+    assert!(drivers.refused[0].path.ends_with("wrong-layout.so"));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
     reason = "loading a library cannot be checked by the compiler"
 )]
 
+use super::inspect::Inspected;
 use super::refusal::Refusal;
 use abi_stable::library::AbiHeaderRef;
 use berth_plugin_api::raw::{ModuleRef, module_of};
@@ -30,13 +31,12 @@ const MFD_EXEC: u32 = 0x10;
 /// Loads a library and checks that its types are laid out as ours. `copies` is where a private copy may be put.
 ///
 /// Constructors of the library run; nothing else of it, but for the making of its module.
-pub(super) fn load(
-    name: &str,
-    bytes: &[u8],
-    sha256: &str,
-    entry: &str,
-    copies: &Path,
-) -> Result<ModuleRef, Refusal> {
+pub(super) fn load(plugin: &Inspected, copies: &Path) -> Result<ModuleRef, Refusal> {
+    let (name, entry) = (
+        plugin.manifest.name.as_str(),
+        plugin.manifest.entry.as_str(),
+    );
+    let (bytes, sha256) = (&plugin.bytes, &plugin.sha256);
     let library = match memory_file(name, bytes) {
         Ok(file) => {
             let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -72,7 +72,7 @@ pub(super) fn load(
     let header = header
         .upgrade()
         .map_err(|error| Refusal::Header(one_line(&error.to_string())))?;
-    Ok(module_of(header)?)
+    module_of(header).map_err(|error| Refusal::of_module(error, &plugin.manifest.api))
 }
 
 /// The bytes of a library, kept for processes that load it later, whatever becomes of its file.
@@ -84,15 +84,15 @@ pub(super) struct Held {
 }
 
 /// Keeps the bytes of a library. `copies` is where a private copy may be put.
-pub(super) fn hold(name: &str, bytes: &[u8], sha256: &str, copies: &Path) -> Result<Held, Refusal> {
-    if let Ok(file) = memory_file(name, bytes) {
+pub(super) fn hold(plugin: &Inspected, copies: &Path) -> Result<Held, Refusal> {
+    if let Ok(file) = memory_file(&plugin.manifest.name, &plugin.bytes) {
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         return Ok(Held {
             path: path.into(),
             _file: Some(file),
         });
     }
-    let path = private_copy(bytes, sha256, copies).map_err(Refusal::Copy)?;
+    let path = private_copy(&plugin.bytes, &plugin.sha256, copies).map_err(Refusal::Copy)?;
     Ok(Held { path, _file: None })
 }
 

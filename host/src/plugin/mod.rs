@@ -17,12 +17,11 @@ mod settings;
 
 pub use settings::{PluginDir, PluginSettings};
 
-use crate::driver::{Drivers, PluginKind, RefusedPlugin};
+use crate::driver::{Drivers, PluginInfo, PluginKind, RefusedPlugin};
 use inspect::{Inspected, Misfit, Version};
 use open::Opened;
 use refusal::Refusal;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -30,40 +29,75 @@ use tracing::{info, warn};
 /// Loads every plugin of these folders, all at once. Never fails as a whole: what cannot be loaded is listed as
 /// refused, with a reason that says what to do, and logged.
 pub async fn load_all(settings: &PluginSettings) -> Drivers {
-    let (chosen, mut refused) = choose(inspect_all(settings).await);
+    let (ranked, mut refused) = rank(inspect_all(settings).await);
+    let opening = ranked
+        .into_values()
+        .map(|candidates| open_first(candidates, settings));
     let mut drivers = Drivers::default();
-    let opening = chosen.into_values().map(|plugin| async {
-        let facts = (
-            plugin.path.clone(),
-            plugin.manifest.name.clone(),
-            plugin.kind,
-        );
-        (facts, open::open(plugin, settings).await)
-    });
-    for ((path, name, kind), outcome) in futures_util::future::join_all(opening).await {
-        match outcome {
-            Ok((info, opened)) => {
-                info!(
-                    plugin = %info.name,
-                    kind = %info.kind,
-                    version = %info.version,
-                    api = %info.api_version,
-                    path = %path.display(),
-                    sha256 = info.sha256.as_deref().unwrap_or_default(),
-                    "plugin loaded"
-                );
-                match opened {
-                    Opened::Backend(driver) => drop(drivers.backends.insert(name, driver)),
-                    Opened::Agent(driver) => drop(drivers.agents.insert(name, driver)),
-                }
+    for (opened, passed_over) in futures_util::future::join_all(opening).await {
+        refused.extend(passed_over);
+        match opened {
+            Some((info, Opened::Backend(driver))) => {
+                drivers.backends.insert(info.name, driver);
             }
-            Err(refusal) => refused.push(refuse(path, Some(name), Some(kind), &refusal)),
+            Some((info, Opened::Agent(driver))) => {
+                drivers.agents.insert(info.name, driver);
+            }
+            None => {}
         }
     }
     refused.sort_by(|one, two| one.path.cmp(&two.path));
     drivers.refused = refused;
     warn_of_unused_sections(settings, &drivers);
     drivers
+}
+
+/// Opens the first of these plugins, which have one kind and name, that can be opened.
+async fn open_first(
+    candidates: Vec<Inspected>,
+    settings: &PluginSettings,
+) -> (Option<(PluginInfo, Opened)>, Vec<RefusedPlugin>) {
+    let mut taken: Option<(usize, PluginInfo, Opened)> = None;
+    let mut refused = Vec::new();
+    for plugin in candidates {
+        let path = plugin.path.clone();
+        let (name, kind, order) = (plugin.manifest.name.clone(), plugin.kind, plugin.order);
+        let refusal = if let Some((taken_order, info, _)) = &taken {
+            Refusal::Duplicate {
+                kind,
+                name: name.clone(),
+                other: info.path.clone().unwrap_or_default(),
+                version: info.version.clone(),
+                why: if *taken_order < order {
+                    "stands in an earlier folder"
+                } else if info.version == plugin.manifest.version {
+                    "comes first by its file's name"
+                } else {
+                    "has the higher version"
+                },
+            }
+        } else {
+            match open::open(plugin, settings).await {
+                Ok((info, opened)) => {
+                    info!(
+                        plugin = %info.name,
+                        kind = %info.kind,
+                        version = %info.version,
+                        api = %info.api_version,
+                        path = %path.display(),
+                        sha256 = info.sha256.as_deref().unwrap_or_default(),
+                        isolation = ?info.isolation,
+                        "plugin loaded"
+                    );
+                    taken = Some((order, info, opened));
+                    continue;
+                }
+                Err(refusal) => refusal,
+            }
+        };
+        refused.push(refuse(path, Some(name), Some(kind), &refusal));
+    }
+    (taken.map(|(_, info, opened)| (info, opened)), refused)
 }
 
 /// Reads and judges all files. Only code of ours runs here.
@@ -77,15 +111,19 @@ async fn inspect_all(settings: &PluginSettings) -> Vec<Result<Inspected, Box<Mis
     inspecting.join_all().await
 }
 
-type Chosen = BTreeMap<(PluginKind, String), Inspected>;
+/// Plugins by kind and name.
+type Ranked = BTreeMap<(PluginKind, String), Vec<Inspected>>;
 
-/// Of several plugins with one kind and name takes that of the first folder, and in one folder the highest version.
-fn choose(inspected: Vec<Result<Inspected, Box<Misfit>>>) -> (Chosen, Vec<RefusedPlugin>) {
+/// Of several plugins with one kind and name, that of the first folder comes first, and in one folder the highest version.
+fn rank(inspected: Vec<Result<Inspected, Box<Misfit>>>) -> (Ranked, Vec<RefusedPlugin>) {
     let mut refused = Vec::new();
-    let mut fitting = Vec::new();
+    let mut ranked = Ranked::new();
     for outcome in inspected {
         match outcome {
-            Ok(plugin) => fitting.push(plugin),
+            Ok(plugin) => {
+                let key = (plugin.kind, plugin.manifest.name.clone());
+                ranked.entry(key).or_default().push(plugin);
+            }
             Err(misfit) => {
                 let kind = misfit.manifest.as_ref().and_then(|manifest| {
                     [PluginKind::Backend, PluginKind::Agent]
@@ -97,39 +135,15 @@ fn choose(inspected: Vec<Result<Inspected, Box<Misfit>>>) -> (Chosen, Vec<Refuse
             }
         }
     }
-    fitting.sort_by(|one, two| {
-        let version = |plugin: &Inspected| Version::parse(&plugin.manifest.version);
-        (one.order.cmp(&two.order))
-            .then_with(|| version(two).cmp(&version(one)))
-            .then_with(|| one.path.cmp(&two.path))
-    });
-    let mut chosen = Chosen::new();
-    for plugin in fitting {
-        match chosen.entry((plugin.kind, plugin.manifest.name.clone())) {
-            Entry::Vacant(place) => {
-                place.insert(plugin);
-            }
-            Entry::Occupied(place) => {
-                let winner = place.get();
-                let refusal = Refusal::Duplicate {
-                    kind: plugin.kind,
-                    name: plugin.manifest.name.clone(),
-                    other: winner.path.clone(),
-                    version: winner.manifest.version.clone(),
-                    why: if winner.order < plugin.order {
-                        "stands in an earlier folder"
-                    } else if winner.manifest.version == plugin.manifest.version {
-                        "comes first by its file's name"
-                    } else {
-                        "has the higher version"
-                    },
-                };
-                let name = Some(plugin.manifest.name);
-                refused.push(refuse(plugin.path, name, Some(plugin.kind), &refusal));
-            }
-        }
+    for candidates in ranked.values_mut() {
+        candidates.sort_by(|one, two| {
+            let version = |plugin: &Inspected| Version::parse(&plugin.manifest.version);
+            (one.order.cmp(&two.order))
+                .then_with(|| version(two).cmp(&version(one)))
+                .then_with(|| one.path.cmp(&two.path))
+        });
     }
-    (chosen, refused)
+    (ranked, refused)
 }
 
 fn refuse(

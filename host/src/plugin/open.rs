@@ -61,7 +61,7 @@ pub(super) async fn open(
     match opening.info.isolation {
         Isolation::None => opening.here(plugin, copies).await,
         Isolation::Process => {
-            let library = hold(&opening.info.name, &plugin.bytes, &plugin.sha256, &copies)?;
+            let library = hold(&plugin, &copies)?;
             let launch = Launch {
                 program: settings
                     .program
@@ -91,24 +91,7 @@ impl Opening {
         copies: PathBuf,
     ) -> Result<(PluginInfo, Opened), Refusal> {
         let limit = self.limit;
-        let module = on_thread("load", limit, move || {
-            let manifest = &plugin.manifest;
-            let loaded = load(
-                &manifest.name,
-                &plugin.bytes,
-                &plugin.sha256,
-                &manifest.entry,
-                &copies,
-            );
-            loaded.map_err(|refusal| match refusal {
-                Refusal::Layout { first, .. } => Refusal::Layout {
-                    plugin: manifest.api.clone(),
-                    first,
-                },
-                other => other,
-            })
-        })
-        .await??;
+        let module = on_thread("load", limit, move || load(&plugin, &copies)).await??;
         let described = on_thread("describe", limit, move || module.describe()().into_result());
         let description = described
             .await?
@@ -148,6 +131,10 @@ impl Opening {
         let slow = |step| Refusal::Slow { step, limit };
         let host = host_for(&self.info.name, self.listeners.clone());
         let process = Arc::new(Process::new(launch, host));
+        timeout(limit, process.load())
+            .await
+            .map_err(|_| slow("load"))?
+            .map_err(Refusal::Told)?;
         let description = timeout(limit, process.describe())
             .await
             .map_err(|_| slow("describe"))?

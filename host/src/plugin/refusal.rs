@@ -96,6 +96,9 @@ pub(super) enum Refusal {
         "its module cannot be made: {0}; build it again with the berth-plugin-api of this berth"
     )]
     Module(String),
+    /// What the plugin's own process said.
+    #[error("{0}")]
+    Told(Error),
     #[error("it failed in `describe`: {0}; ask its author to mend it")]
     Describe(Error),
     #[error("its schema of the configuration is wrong: {0}; ask its author to mend it")]
@@ -136,8 +139,9 @@ impl From<ReadError> for Refusal {
     }
 }
 
-impl From<ModuleError> for Refusal {
-    fn from(error: ModuleError) -> Self {
+impl Refusal {
+    /// Why the module of a library cannot be used that says to be built with version `api` of the plugin API.
+    pub(super) fn of_module(error: ModuleError, api: &str) -> Self {
         match error {
             ModuleError::Version { plugin, .. } => Self::Api {
                 needs: plugin.clone(),
@@ -148,7 +152,7 @@ impl From<ModuleError> for Refusal {
             ModuleError::Layout { first, all } => {
                 tracing::debug!(differences = all, "a plugin's types are laid out otherwise");
                 Self::Layout {
-                    plugin: String::new(),
+                    plugin: api.to_owned(),
                     first,
                 }
             }

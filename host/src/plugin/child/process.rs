@@ -82,6 +82,12 @@ impl Process {
         Ok(())
     }
 
+    /// Has the library loaded.
+    pub(in crate::plugin) async fn load(&self) -> Result<()> {
+        let connection = self.connection().await?;
+        connection.ask("/load", None, Bytes::new()).await.map(drop)
+    }
+
     /// The description of the plugin.
     pub(in crate::plugin) async fn describe(&self) -> Result<Bytes> {
         let connection = self.connection().await?;

@@ -23,7 +23,7 @@ use std::fs::OpenOptions;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::net::UnixStream;
@@ -144,6 +144,7 @@ impl Plugin {
         let decoder =
             || -> Result<DecoderId> { serde_urlencoded::from_str(query).map_err(Error::internal) };
         match path {
+            "/load" => self.module().await.map(|_| null()),
             "/describe" => {
                 let (_, module) = self.module().await?;
                 self.on_thread(move |_| module.describe()()).await
@@ -252,10 +253,7 @@ impl Plugin {
                 "the library is another one than the server inspected",
             ));
         }
-        let (name, entry) = (&plugin.manifest.name, &plugin.manifest.entry);
-        let copies: &Path = &self.copies;
-        let module =
-            load(name, &plugin.bytes, &plugin.sha256, entry, copies).map_err(Error::internal)?;
+        let module = load(&plugin, &self.copies).map_err(Error::internal)?;
         Ok((plugin.kind, module))
     }
 
