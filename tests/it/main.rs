@@ -1,13 +1,22 @@
 //! The end-to-end tests, one program: the real server, real plugins, real sessions.
 //!
-//! `backends` what each backend promises · `guard` hosts and origins · `plugin_door` libraries, good and bad ·
-//! `third_party` a backend from outside
+//! `main_line` what berth is for · `lifecycle` stop, start, ends, work · `console` `events` the sockets · `guard` hosts and
+//! origins · `many` sessions and output · `soak` what must survive · `wrong` what is answered to bad input · `reference`
+//! the examples of the API reference · `backends` what each backend promises · `third_party` one from outside · `plugin_door` libraries, good and bad
 #![expect(
     clippy::unwrap_used,
     reason = "a test that finds something else than it needs has failed"
 )]
 
 mod backends;
+mod console;
+mod events;
 mod guard;
+mod lifecycle;
+mod main_line;
+mod many;
 mod plugin_door;
+mod reference;
+mod soak;
 mod third_party;
+mod wrong;
