@@ -71,6 +71,8 @@ export class Server {
   static async start() {
     const server = new Server();
     try {
+      server.program = program(server.scratch);
+      server.repository = server.makeRepository('project');
       await server.run();
     } catch (error) {
       await server.end();
@@ -85,10 +87,10 @@ export class Server {
     this.data = join(this.scratch, 'data');
     this.log = join(this.scratch, 'log');
     mkdirSync(this.home);
-    this.program = program(this.scratch);
+    this.program = '';
+    this.repository = '';
     this.child = null;
     this.port = 0;
-    this.repository = this.makeRepository('project');
   }
 
   get url() {
