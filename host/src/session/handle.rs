@@ -75,11 +75,15 @@ impl Handle {
     }
 
     /// What was seen last; of a session that runs, but whose keeper is not reached yet as just after the server's start,
-    /// waits for that, and no longer than `limit`.
-    pub(crate) async fn connected(&self, limit: Duration) -> Arc<Seen> {
+    /// waits for that, and no longer than `limit`. `stored` is what the session's row says: an event is stored, and told, a
+    /// moment before it is seen here, and who acts on it must not be refused for that.
+    pub(crate) async fn connected(&self, stored: Health, limit: Duration) -> Arc<Seen> {
         let mut seen = self.seen.clone();
-        let decided =
-            seen.wait_for(|seen| seen.keeper.is_some() || seen.view.health != Health::Healthy);
+        let decided = seen.wait_for(|seen| match seen.view.health {
+            Health::Healthy => seen.keeper.is_some(),
+            Health::Pending => stored != Health::Healthy,
+            _ => true,
+        });
         // Where it is not decided in time, or never will be, the caller says so.
         let _ = timeout(limit, decided).await.is_ok();
         self.seen()

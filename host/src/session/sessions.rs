@@ -709,7 +709,10 @@ impl Sessions {
 
     async fn deliver(&self, handle: &Handle, content: &str) -> Result<Accepted> {
         let _typing = handle.typing.lock().await;
-        let seen = handle.connected(self.shared.settings.limits.input).await;
+        let row = self.row(&handle.id.into()).await?;
+        let seen = handle
+            .connected(row.told.health, self.shared.settings.limits.input)
+            .await;
         let cannot = |why: &str| {
             SessionError::Conflict(format!("the session cannot take a message now: {why}"))
         };
@@ -720,7 +723,6 @@ impl Sessions {
         let Some(keeper) = &seen.keeper else {
             return Err(cannot("its terminal is not connected"));
         };
-        let row = self.row(&handle.id.into()).await?;
         let agent = self.shared.agent(&row.agent)?;
         let driver = self.shared.backend(&row.backend)?;
         let layout = launch::Layout::new(
