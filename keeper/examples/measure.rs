@@ -1,5 +1,5 @@
 //! Measures a keeper and the host's client beside a bare terminal, in one run:
-//! `cargo run --release -p berth-keeper --example measure -- PATH/TO/berth-keeper`
+//! `cargo run --release -p berth-keeper --example measure -- PATH/TO/berth-keeper [bulk] [echo] [interrupt]`
 
 use anyhow::{Context as _, ensure};
 use berth_host::keeper::protocol::{Program, Size, StartExec, StartProgram};
@@ -17,15 +17,41 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 const BULK: usize = 200 << 20;
-const ECHOES: usize = 3000;
+const ECHOES: usize = 2000;
 const ROUNDS: usize = 5;
 const ECHO: &str = "stty raw -echo; echo ready; exec cat";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let keeper = std::env::args()
-        .nth(1)
-        .context("the keeper's path is missing")?;
+    let mut arguments = std::env::args().skip(1);
+    let keeper = arguments.next().context("the keeper's path is missing")?;
+    let wanted: Vec<String> = arguments.collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part);
+    if wants("bulk") {
+        compare_bulk(&keeper).await?;
+    }
+    if wants("echo") {
+        compare_echo(&keeper).await?;
+    }
+    if wants("interrupt") {
+        for rate in [None, Some(10_000_000.0)] {
+            let name = rate.map_or("full speed".to_owned(), |rate: f64| {
+                format!("{} MB/s", rate / 1e6)
+            });
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS {
+                times.push(interrupt(&keeper, rate).await?);
+            }
+            say(&format!(
+                "interrupt reader at {name}: {:.1} ms until the prompt (median)",
+                median(times)
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+async fn compare_bulk(keeper: &str) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("bulk");
     let mut line = 0;
@@ -43,47 +69,30 @@ async fn main() -> anyhow::Result<()> {
     let cat = format!("cat {}", file.display());
     let (mut bare, mut through) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        bare.push(
-            tokio::task::spawn_blocking({
-                let cat = cat.clone();
-                move || bare_bulk(&cat)
-            })
-            .await??,
-        );
-        through.push(bulk(&keeper, &cat).await?);
+        let script = cat.clone();
+        bare.push(tokio::task::spawn_blocking(move || bare_bulk(&script)).await??);
+        through.push(bulk(keeper, &cat).await?);
     }
     let (bare, through) = (median(bare), median(through));
     say(&format!(
         "bulk      bare {bare:.1} MB/s, keeper {through:.1} MB/s, ratio {:.2}",
         through / bare
-    ))?;
+    ))
+}
+
+async fn compare_echo(keeper: &str) -> anyhow::Result<()> {
     let idle = tokio::task::spawn_blocking(bare_echo).await??;
     say(&format!("echo      bare {}", spread(idle)))?;
     say(&format!(
         "echo      keeper {}",
-        spread(echo(&keeper, None).await?)
+        spread(echo(keeper, None).await?)
     ))?;
     for (name, pause) in [
-        ("full speed", Duration::ZERO),
-        ("slow reader", Duration::from_millis(3)),
+        ("read at full speed", Duration::ZERO),
+        ("read slowly", Duration::from_millis(3)),
     ] {
-        say(&format!(
-            "echo      keeper, beside a flood, {name}: {}",
-            spread(echo(&keeper, Some(pause)).await?)
-        ))?;
-    }
-    for rate in [None, Some(10_000_000.0)] {
-        let name = rate.map_or("full speed".to_owned(), |rate: f64| {
-            format!("{} MB/s", rate / 1e6)
-        });
-        let mut times = Vec::new();
-        for _ in 0..ROUNDS {
-            times.push(interrupt(&keeper, rate).await?);
-        }
-        say(&format!(
-            "interrupt reader at {name}: {:.1} ms until the prompt (median)",
-            median(times)
-        ))?;
+        let times = spread(echo(keeper, Some(pause)).await?);
+        say(&format!("echo      keeper, beside a flood {name}: {times}"))?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use super::connection::Lease;
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use tokio::task::coop::poll_proceed;
 
 /// Documents are small; a keeper that sends more than this is broken.
 const DOCUMENT_LIMIT: usize = 1 << 20;
@@ -40,17 +41,21 @@ impl Body {
                 .release_capacity(std::mem::take(&mut self.unreleased))
                 .ok();
         }
-        loop {
-            return match std::task::ready!(self.stream.poll_data(cx)) {
-                Some(Ok(bytes)) if bytes.is_empty() => continue,
-                Some(Ok(bytes)) => {
-                    self.unreleased = bytes.len();
-                    Poll::Ready(Some(Ok(bytes)))
-                }
-                Some(Err(error)) => Poll::Ready(Some(Err(self.lease.explain(error)))),
-                None => Poll::Ready(None),
-            };
+        // A flood is always ready, and would keep whatever else its task waits for from ever being looked at.
+        let turn = ready!(poll_proceed(cx));
+        let bytes = loop {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => break Some(Ok(bytes)),
+                Some(Err(error)) => break Some(Err(self.lease.explain(error))),
+                None => break None,
+            }
+        };
+        turn.made_progress();
+        if let Some(Ok(bytes)) = &bytes {
+            self.unreleased = bytes.len();
         }
+        Poll::Ready(bytes)
     }
 
     /// The next bytes; `None` at the end. Cancel safe.
