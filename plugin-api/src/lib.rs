@@ -12,10 +12,8 @@ mod backend;
 pub mod doc;
 mod error;
 pub mod manifest;
-#[cfg(feature = "host")]
+#[doc(hidden)]
 pub mod raw;
-#[cfg(not(feature = "host"))]
-mod raw;
 mod sdk;
 mod stream;
 
@@ -24,8 +22,6 @@ pub use backend::{Backend, Cx, WatchSink};
 pub use error::{Code, Detail, Error, Result};
 pub use stream::Stream;
 
-#[cfg(feature = "host")]
-pub use sdk::{WatchLine, linked};
-
+/// What the host needs, and authors do not.
 #[doc(hidden)]
-pub use sdk::private as __private;
+pub use sdk::{WatchLine, linked, private as __private};

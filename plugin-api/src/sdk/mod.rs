@@ -27,7 +27,6 @@ pub mod private {
 }
 
 /// What the host needs to run a plugin that is linked into it, or that it stands in for.
-#[cfg(feature = "host")]
 pub mod linked {
     use super::StreamShell;
     use crate::Stream;
