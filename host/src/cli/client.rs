@@ -137,14 +137,24 @@ impl Server {
         if status.is_success() {
             return Ok(answer);
         }
+        let id = answer
+            .headers()
+            .get("x-request-id")
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
         let body: Value = answer.json().await.map_err(|error| self.odd(&error))?;
         let text = |field: &str| body["error"][field].as_str().map(str::to_owned);
         match (text("code"), text("message")) {
-            (Some(code), Some(message)) => Err(ClientError::Refused {
-                status,
-                code,
-                message,
-            }),
+            (Some(code), Some(mut message)) => {
+                if let Some(id) = id.filter(|_| code == "INTERNAL") {
+                    message = format!("{message} ({id})");
+                }
+                Err(ClientError::Refused {
+                    status,
+                    code,
+                    message,
+                })
+            }
             _ => Err(ClientError::Odd {
                 server: self.address(),
                 problem: format!("status {status} without a reason"),

@@ -81,6 +81,8 @@ pub(super) async fn attach(
     };
     let end = {
         let raw = terminal.raw()?;
+        // The session's screen is painted over this one: what stands on it goes where it can be scrolled back to.
+        terminal.write("\r\n".repeat(terminal.size().rows.into()).as_bytes())?;
         let end = client.run(&mut terminal, &mut resized).await;
         let leave = client.modes.leave();
         let written = terminal.write(leave.as_bytes());
@@ -191,6 +193,7 @@ impl Client<'_> {
         terminal: &mut Terminal,
         resized: &mut Signal,
     ) -> anyhow::Result<Lost> {
+        let mut replaying = true;
         loop {
             tokio::select! {
                 typed = terminal.read() => {
@@ -225,9 +228,14 @@ impl Client<'_> {
                 received = socket.next() => match received {
                     Some(Ok(Message::Binary(bytes))) => {
                         self.modes.see(&bytes);
-                        terminal.write(&bytes)?;
+                        if replaying {
+                            terminal.write(&without_erase(&bytes))?;
+                        } else {
+                            terminal.write(&bytes)?;
+                        }
                     }
                     Some(Ok(Message::Text(text))) => {
+                        replaying &= !text.contains("replay_end");
                         if let Some(end) = control(&text) {
                             let _ = socket.close(None).await;
                             return Ok(Lost::ForGood(end));
@@ -240,6 +248,22 @@ impl Client<'_> {
             }
         }
     }
+}
+
+/// The painting of a terminal begins by erasing its scroll-back; here that is the user's own, from before.
+fn without_erase(bytes: &[u8]) -> Vec<u8> {
+    const ERASE_SCROLL_BACK: &[u8] = b"\x1b[3J";
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = rest
+        .windows(ERASE_SCROLL_BACK.len())
+        .position(|window| window == ERASE_SCROLL_BACK)
+    {
+        kept.extend_from_slice(&rest[..at]);
+        rest = &rest[at + ERASE_SCROLL_BACK.len()..];
+    }
+    kept.extend_from_slice(rest);
+    kept
 }
 
 /// What a control message ends.
