@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use bytes::Bytes;
 use http::header;
+use std::sync::{Arc, OnceLock};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -35,12 +36,29 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(events::routes())
         .merge(upload::routes())
         .split_for_parts();
-    // A description that cannot be written is a bug, seen by the first test that asks for it.
-    let text = Bytes::from(description.to_json().unwrap_or_default());
+    let document = Arc::new(Document {
+        description,
+        text: OnceLock::new(),
+    });
     router.route(
         "/api/openapi.json",
         get(async move |Query(NoQuery {}): Query<NoQuery>| {
+            let text = document.text();
             ([(header::CONTENT_TYPE, "application/json")], text).into_response()
         }),
     )
+}
+
+/// The description, put into text when it is first asked for: starting should not wait for it.
+struct Document {
+    description: utoipa::openapi::OpenApi,
+    text: OnceLock<Bytes>,
+}
+
+impl Document {
+    fn text(&self) -> Bytes {
+        // A description that cannot be written is a bug, seen by the first test that asks for it.
+        let text = || Bytes::from(self.description.to_json().unwrap_or_default());
+        self.text.get_or_init(text).clone()
+    }
 }
