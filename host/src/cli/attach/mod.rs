@@ -28,6 +28,9 @@ const RETRY_LAST: Duration = Duration::from_secs(2);
 /// Lines of history that are shown on joining; on joining again, only the screen is painted anew.
 const HISTORY: &str = "1000";
 
+/// How much is kept of what is typed before the connection stands.
+const TYPE_AHEAD: usize = 64 * 1024;
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Join a session's terminal
@@ -131,11 +134,13 @@ impl Client<'_> {
         let mut history = HISTORY;
         let mut wait = RETRY_FIRST;
         let mut told = false;
+        // Typed before the first connection stands, and not to be lost; what is typed blindly later is not sent.
+        let mut ahead = Some(Vec::new());
         loop {
             let url = self.url(terminal.size(), history);
             let connected = tokio::select! {
                 connected = tokio_tungstenite::connect_async(url.as_str()) => connected,
-                end = self.only_detach(terminal) => return end,
+                end = self.only_detach(terminal, &mut ahead) => return end,
             };
             if let Ok((socket, _)) = connected {
                 if told {
@@ -144,7 +149,8 @@ impl Client<'_> {
                 }
                 wait = RETRY_FIRST;
                 history = "0";
-                match self.serve(socket, terminal, resized).await? {
+                let ahead = ahead.take().unwrap_or_default();
+                match self.serve(socket, ahead, terminal, resized).await? {
                     Lost::ForGood(end) => return Ok(end),
                     Lost::ForNow => {}
                 }
@@ -155,7 +161,7 @@ impl Client<'_> {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                end = self.only_detach(terminal) => return end,
+                end = self.only_detach(terminal, &mut ahead) => return end,
             }
             wait = (wait * 2).min(RETRY_LAST);
         }
@@ -174,14 +180,22 @@ impl Client<'_> {
         url
     }
 
-    /// While there is no connection, only the detach key is heeded.
-    async fn only_detach(&self, terminal: &mut Terminal) -> anyhow::Result<End> {
+    /// While there is no connection, only the detach key is heeded; the rest is put aside or
+    /// passed over.
+    async fn only_detach(
+        &self,
+        terminal: &mut Terminal,
+        aside: &mut Option<Vec<u8>>,
+    ) -> anyhow::Result<End> {
         loop {
             let Some(typed) = terminal.read().await? else {
                 return Ok(End::Detached);
             };
             if self.options.detach_key.find(&typed).is_some() {
                 return Ok(End::Detached);
+            }
+            if let Some(aside) = aside.as_mut().filter(|aside| aside.len() < TYPE_AHEAD) {
+                aside.extend_from_slice(&typed);
             }
         }
     }
@@ -190,10 +204,17 @@ impl Client<'_> {
     async fn serve(
         &mut self,
         mut socket: Socket,
+        ahead: Vec<u8>,
         terminal: &mut Terminal,
         resized: &mut Signal,
     ) -> anyhow::Result<Lost> {
         let mut replaying = true;
+        if !ahead.is_empty()
+            && !self.options.read_only
+            && socket.send(Message::Binary(ahead.into())).await.is_err()
+        {
+            return Ok(Lost::ForNow);
+        }
         loop {
             tokio::select! {
                 typed = terminal.read() => {
