@@ -1,5 +1,5 @@
 import { ApiError, api, socketAddress } from '../api/client';
-import type { EventsMessage, SessionEvent } from '../api/types';
+import type { EventsMessage, SessionEvent, SessionSummary } from '../api/types';
 import { Link, type LinkState } from './link';
 import { applyToList, type Sessions } from './list';
 
@@ -68,7 +68,13 @@ class SessionsStore {
   /** Takes in a session that an answer has brought, or asks for it. */
   async refresh(id: string): Promise<void> {
     try {
-      const session = await api.session(id);
+      // An answer that an event has overtaken must not undo what the event told.
+      let moment: number;
+      let session: SessionSummary;
+      do {
+        moment = this.moment;
+        session = await api.session(id);
+      } while (this.changedSince(moment, id));
       this.sessions = new Map(this.sessions).set(session.id, session);
     } catch (error) {
       if (!(error instanceof ApiError) || error.code !== 'SESSION_NOT_FOUND') return;
