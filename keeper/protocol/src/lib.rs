@@ -19,7 +19,7 @@
 //! | `POST /v1/execs` | [`StartExec`] | [`ExecStarted`] |
 //! | `POST /v1/execs/ID/io` | raw standard input; its end is the end of input | [`exec frames`](ExecFrame) |
 //! | `POST /v1/execs/ID/resize`, `…/signal` | [`Size`], [`Signal`] | `{}` |
-//! | `PUT /v1/file?path=P&mode=M&overwrite=B&parents=B&beneath=F` | raw bytes | [`FileStat`]; nothing is left behind when cut off. `parents` makes missing folders; `beneath` refuses a file that, links resolved, is not in folder F |
+//! | `PUT /v1/file?path=P&mode=M&overwrite=B&parents=B&beneath=F` | raw bytes | [`FileStat`]; nothing is left behind when cut off. `mode` is decimal, 420 by default. `parents` makes missing folders; `beneath` refuses a file that, links resolved, is not in folder F |
 //! | `GET /v1/file?path=P&offset=N` | | raw bytes; header [`OFFSET_HEADER`] |
 //! | `GET /v1/stat?path=P` | | [`FileStat`] |
 //! | `POST /v1/follow` | [`Follow`] | [`follow frames`](FollowFrame) until the stream is dropped |
