@@ -46,3 +46,6 @@ pub use sessions::{AllSubscription, SessionParts, Sessions};
 pub use settings::{AUTO_BACKEND, HostUser, Limits, SessionSettings};
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests;
