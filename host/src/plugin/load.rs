@@ -55,8 +55,12 @@ pub(super) fn load(plugin: &Inspected, copies: &Path) -> Result<ModuleRef, Refus
                 error, "not loaded from memory; trying a private copy"
             );
             let path = private_copy(bytes, sha256, copies).map_err(Refusal::Copy)?;
-            dlopen(&path).map_err(|message| Refusal::Loader {
-                message: message.replace(&path.display().to_string(), "the library"),
+            dlopen(&path).map_err(|message| {
+                // It is of no use then, and would only stay behind.
+                std::fs::remove_file(&path).ok();
+                Refusal::Loader {
+                    message: message.replace(&path.display().to_string(), "the library"),
+                }
             })?
         }
     };

@@ -132,6 +132,7 @@ impl Process {
         ours.set_nonblocking(true).map_err(|error| failed(&error))?;
         let ours = UnixStream::from_std(ours).map_err(|error| failed(&error))?;
         let child = Command::new(&self.launch.program)
+            .arg0("berth")
             .args(self.arguments())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
