@@ -136,8 +136,14 @@ async fn ending_the_server_leaves_sessions_running() {
     let pid = process_in(&console.wait_for("ready").await);
     // What goes on while nobody listens is there afterwards.
     console.type_text("sleep 1; echo la''ter\r").await;
-    assert!(host.stop().await.success(), "{}", host.log());
-    assert_eq!(console.wait_for_close().await, Some(1001));
+    let leaving = async move {
+        let code = console.wait_for_close().await;
+        console.close().await;
+        code
+    };
+    let (status, code) = tokio::join!(host.stop(), leaving);
+    assert!(status.success(), "{}", host.log());
+    assert_eq!(code, Some(1001));
     host.restart().await;
     let mut console = host.console(&session, "").await;
     let seen = console.wait_for("later").await;

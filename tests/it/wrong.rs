@@ -155,6 +155,17 @@ async fn a_creation_that_cannot_be_is_refused_by_the_fields_name() {
         (with(json!({"backend": "nowhere"})), "backend"),
         (with(json!({"agent": "nobody"})), "agent"),
         (with(json!({"no_plan_mode": "yes"})), "no_plan_mode"),
+        (
+            with(json!({"base_branch": "no-such-branch"})),
+            "base_branch",
+        ),
+        (
+            without(
+                "repo_path",
+                json!({"repositories": [{"path": path, "base_branch": "no-such-branch"}]}),
+            ),
+            "repositories[0].base_branch",
+        ),
         (with(json!({"image_paths": "x"})), "image_paths"),
         (with(json!({"tags": [1]})), "tags"),
         (with(json!({"env": {"A": 1}})), "env"),

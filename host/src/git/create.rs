@@ -10,7 +10,7 @@ use super::objects::ingest;
 use super::refs::{self, Change};
 use super::remove::remove_folder;
 use super::session_refs::SessionRefs;
-use super::{GitError, Result, WorkingTree, WorkingTreeSpec};
+use super::{GitError, Repository, Result, WorkingTree, WorkingTreeSpec};
 use std::path::{Path, PathBuf};
 
 /// So many branches of one name are tried.
@@ -103,7 +103,8 @@ async fn plan(
     user_refs: &UserRefs,
 ) -> Result<WorkingTree> {
     let repository = &spec.repository;
-    let (base_branch, base_commit) = base(runner, spec, user_refs).await?;
+    let (base_branch, base_commit) =
+        base(runner, repository, spec.base_branch.as_deref(), user_refs).await?;
     Ok(WorkingTree {
         top: repository.top.clone(),
         subfolder: repository.subfolder.clone(),
@@ -120,14 +121,22 @@ async fn plan(
     })
 }
 
+/// Whether a working tree of this repository can begin from `base`.
+pub(super) async fn check_base(runner: &Runner, repository: &Repository, base: &str) -> Result<()> {
+    let user_refs = UserRefs::read(runner, &repository.git_dir).await?;
+    self::base(runner, repository, Some(base), &user_refs)
+        .await
+        .map(drop)
+}
+
 /// What to begin from: the branch, where one was named, and the commit.
 async fn base(
     runner: &Runner,
-    spec: &WorkingTreeSpec,
+    repository: &Repository,
+    asked: Option<&str>,
     user_refs: &UserRefs,
 ) -> Result<(Option<String>, String)> {
-    let repository = &spec.repository;
-    let Some(asked) = &spec.base_branch else {
+    let Some(asked) = asked else {
         return Ok((
             repository.head_branch.clone(),
             repository.head_commit.clone(),
@@ -135,12 +144,12 @@ async fn base(
     };
     for kind in ["refs/heads", "refs/remotes"] {
         if let Some(commit) = user_refs.find(&format!("{kind}/{asked}")) {
-            return Ok((Some(asked.clone()), commit.to_owned()));
+            return Ok((Some(asked.to_owned()), commit.to_owned()));
         }
     }
     let unknown = || GitError::UnknownBase {
         path: repository.top.clone(),
-        base: asked.clone(),
+        base: asked.to_owned(),
     };
     let is_odd = |character: char| character.is_control() || character == ':';
     if asked.is_empty() || asked.len() > 255 || asked.starts_with('-') || asked.contains(is_odd) {

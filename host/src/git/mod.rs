@@ -100,6 +100,14 @@ impl Git {
         inspect::inspect(&self.runner, path).await
     }
 
+    /// Whether work in this repository can begin from `base`, a branch or another name of a commit.
+    ///
+    /// # Errors
+    /// There is no such commit in it.
+    pub async fn check_base(&self, repository: &Repository, base: &str) -> Result<()> {
+        create::check_base(&self.runner, repository, base).await
+    }
+
     /// Makes a working tree, or finishes one that a killed server began, or answers the one that is there.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod extract;
 mod files;
 mod guard;
 mod health;
+mod linger;
 mod metrics;
 mod openapi;
 mod page;

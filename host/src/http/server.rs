@@ -1,5 +1,6 @@
 //! Takes connections and serves them until told to stop.
 
+use super::linger;
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -106,20 +107,25 @@ async fn serve_connection(stream: TcpStream, router: Router, shutdown: Cancellat
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(HEAD_BYTES);
-    let mut connection = pin!(
-        builder
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let (lent, returned) = linger::lend(stream);
+    let ended = {
+        let mut connection = pin!(
+            builder
+                .serve_connection(TokioIo::new(lent), service)
+                .with_upgrades()
+        );
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended early");
     }
+    // An upgraded connection is with its socket's task until that ends.
+    returned.close().await;
 }

@@ -383,6 +383,15 @@ async fn check_repositories(
         for folder in found.folders() {
             shared.roots.check(folder).map_err(refused)?;
         }
+        let own_base = asked.repository.base_branch.as_deref();
+        if let Some(base) = own_base.or(new.base_branch.as_deref()) {
+            let field = match own_base {
+                Some(_) => asked.field.replace(".path", ".base_branch"),
+                None => "base_branch".to_owned(),
+            };
+            let checked = shared.git.check_base(&found, base).await;
+            checked.map_err(|error| repository_refused(&field, &error))?;
+        }
         let folder = resolved
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
