@@ -21,8 +21,8 @@ use tokio::process::Command;
 
 /// How long a program may take to say its version.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(5);
-/// The oldest git with all that is needed (`git init --initial-branch`).
-const OLDEST_GIT: (u32, u32) = (2, 28);
+/// The oldest git with all that is needed, as [`crate::git::Version::MINIMUM`].
+const OLDEST_GIT: (u32, u32) = (2, 32);
 /// Less room than this is told.
 const LITTLE_ROOM: u64 = 1 << 30;
 

@@ -153,6 +153,15 @@ impl Git {
         rescue::rescue(&self.runner, tree, session_name).await
     }
 
+    /// [`Git::sync`] and [`Git::rescue`] before a working tree is taken away: a session that is damaged, or whose
+    /// repository is gone, does not stand in the way; what is lost by that is said in [`Rescue::incomplete`].
+    ///
+    /// # Errors
+    /// Something could not be saved that may be when it is tried again.
+    pub async fn save(&self, tree: &WorkingTree, session_name: &str) -> Result<Rescue> {
+        rescue::save(&self.runner, tree, session_name).await
+    }
+
     /// The working tree against its base, untracked files included.
     ///
     /// # Errors
@@ -162,7 +171,7 @@ impl Git {
     }
 
     /// Makes the working tree anew, as its branch's last commit has it. What else is in it is gone then, so
-    /// [`Git::sync`] and [`Git::rescue`] come first.
+    /// [`Git::save`] comes first.
     ///
     /// # Errors
     /// The branch is gone, or the disk is full.
@@ -171,7 +180,7 @@ impl Git {
     }
 
     /// Removes the working tree and the host's notes of it, and the branch where it has no commit beyond its base.
-    /// [`Git::sync`] and [`Git::rescue`] come first. What is gone already is no fault.
+    /// [`Git::save`] comes first. What is gone already is no fault.
     ///
     /// # Errors
     /// Something could not be removed.

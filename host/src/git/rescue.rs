@@ -9,6 +9,7 @@ use super::layout::Host;
 use super::objects::{Check, ingest, publish};
 use super::raw::{self, RawFile};
 use super::refs;
+use super::sync::sync;
 use super::{GitError, Identity, Rescue, Result, WorkingTree};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -16,6 +17,31 @@ use std::path::Path;
 
 /// So many commits that no branch of the user's holds are kept.
 const MOST_STRAYS: usize = 100;
+
+pub(super) async fn save(
+    runner: &Runner,
+    tree: &WorkingTree,
+    session_name: &str,
+) -> Result<Rescue> {
+    if tree.is_missing() {
+        return Ok(Rescue::default());
+    }
+    if !tree.git_dir.join("HEAD").exists() || !tree.common_dir.join("objects").is_dir() {
+        let mut rescue = Rescue::default();
+        rescue.note(&format!(
+            "the repository {} is gone, and nothing could be saved in it",
+            tree.top.display()
+        ));
+        return Ok(rescue);
+    }
+    match sync(runner, tree).await {
+        // What the branch does not take is saved beside it.
+        Ok(_)
+        | Err(GitError::Damaged { .. } | GitError::Failed { .. } | GitError::Raced { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    rescue(runner, tree, session_name).await
+}
 
 pub(super) async fn rescue(
     runner: &Runner,

@@ -152,8 +152,7 @@ impl Task {
                 continue;
             }
             if !missing {
-                self.sync_tree(&made).await?;
-                self.rescue_tree(&made).await?;
+                self.save_tree(&made).await?;
             }
             self.shared.git.recheckout(&made.tree).await?;
         }
@@ -522,9 +521,9 @@ impl Task {
         sync_tree(&self.shared.git, made).await.map_err(Into::into)
     }
 
-    async fn rescue_tree(&mut self, made: &MadeTree) -> Done {
+    async fn save_tree(&mut self, made: &MadeTree) -> Done {
         let name = self.row.metadata.name.to_string();
-        let rescue = self.shared.git.rescue(&made.tree, &name).await?;
+        let rescue = self.shared.git.save(&made.tree, &name).await?;
         if let Some(message) = rescue.incomplete {
             self.outcome.message = Some(message);
         }
@@ -536,8 +535,7 @@ impl Task {
         if self.record().trees == Trees::Made {
             for made in self.record().repositories.clone() {
                 if !made.tree.is_missing() {
-                    self.sync_tree(&made).await?;
-                    self.rescue_tree(&made).await?;
+                    self.save_tree(&made).await?;
                 }
                 self.shared.git.remove(&made.tree).await?;
             }

@@ -229,3 +229,28 @@ async fn attributes_cannot_stand_in_the_way() {
         .unwrap();
     assert_eq!(output.stdout, b"\xffodd");
 }
+
+#[tokio::test]
+async fn a_session_that_cannot_be_synchronised_is_saved_all_the_same() {
+    let fixture = Fixture::new();
+    let tree = fixture.create("s").await;
+    fixture.commit(&tree, "c.txt", "three");
+    std::fs::remove_file(tree.work.join(".git/HEAD")).unwrap();
+    std::fs::remove_dir_all(tree.work.join(".git/objects")).unwrap();
+    fixture.git.sync(&tree).await.unwrap_err();
+    let saved = fixture.git.save(&tree, "s").await.unwrap();
+    assert_eq!(
+        files(&fixture, &saved.references[0]),
+        "a.txt\nc.txt\nsub/b.txt"
+    );
+    assert!(saved.incomplete.is_some(), "the commit itself is lost");
+    fixture.git.remove(&tree).await.unwrap();
+
+    let tree = fixture.create("gone").await;
+    std::fs::remove_dir_all(fixture.path("repo")).unwrap();
+    let saved = fixture.git.save(&tree, "gone").await.unwrap();
+    assert!(saved.references.is_empty());
+    assert!(saved.incomplete.unwrap().contains("is gone"));
+    fixture.git.remove(&tree).await.unwrap();
+    fixture.assert_nothing_left();
+}
