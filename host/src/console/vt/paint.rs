@@ -122,6 +122,7 @@ impl Tracked {
             out.extend_from_slice(b"\x1b7\x1b[m\x1b]8;;\x1b\\\x1b(B\x1b)B\x1b*B\x1b+B");
         }
         self.place(&grid.cursor, placing, out);
+        self.put_blanks(out);
         put_pen(&grid.cursor, out);
         put_charsets(&grid.cursor, out);
         match self.active_charset {
@@ -172,6 +173,23 @@ impl Tracked {
         }
         if !mode.contains(TermMode::SHOW_CURSOR) {
             out.extend_from_slice(b"\x1b[?25l");
+        }
+    }
+
+    /// Blanks right before the cursor were most likely printed, as behind a prompt: printed again they are text to whoever
+    /// copies the line.
+    fn put_blanks(&self, out: &mut Vec<u8>) {
+        let grid = self.term.grid();
+        let cells = &grid[grid.cursor.point.line][..grid.cursor.point.column];
+        let blank = Cell::default();
+        let written = cells
+            .iter()
+            .rposition(|cell| *cell != blank)
+            .map_or(0, |last| last + 1);
+        let count = cells.len() - written;
+        if written > 0 && count > 0 && !grid.cursor.input_needs_wrap {
+            put(out, format_args!("\x1b[{count}D"));
+            out.extend(std::iter::repeat_n(b' ', count));
         }
     }
 
