@@ -396,6 +396,7 @@ mod tests {
             ("scrollback=-1", "scrollback"),
             ("mode=both", "mode"),
             ("mode=write", "mode"),
+            ("mode=write", "mode"),
             ("control=yes", "control"),
             ("other=1", "other"),
         ] {
