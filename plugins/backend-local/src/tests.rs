@@ -33,8 +33,9 @@ fn fake_keeper() {
             serve(&state);
         }
         "tell" => {
+            // This thread's own: while a thread is being made, the one that makes it blocks every signal.
             let told = ["status", "stat", "environ"]
-                .map(|file| fs::read(format!("/proc/self/{file}")).unwrap());
+                .map(|file| fs::read(format!("/proc/thread-self/{file}")).unwrap());
             for (name, bytes) in ["status", "stat", "environ"].iter().zip(told) {
                 fs::write(state.join(name), bytes).unwrap();
             }
