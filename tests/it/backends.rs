@@ -177,20 +177,27 @@ async fn type_line(keeper: &Keeper, line: &str) {
         .unwrap();
 }
 
-/// Reads from an offset until this text has come; gives all of it and where it ends.
+/// Reads from an offset up to the end of this text; gives what came and the offset there. What may follow in the same
+/// chunk, as the shell's next prompt, is left out.
 async fn read_until(keeper: &Keeper, from: u64, text: &str) -> (String, u64) {
     let mut output = keeper.output(from, None).await.unwrap();
     let first = output.first_offset();
     let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains(text) {
+    loop {
+        let found = seen
+            .windows(text.len())
+            .position(|window| window == text.as_bytes());
+        if let Some(at) = found {
+            seen.truncate(at + text.len());
+            let end = first + seen.len() as u64;
+            return (String::from_utf8_lossy(&seen).into_owned(), end);
+        }
         let chunk = within(text, output.next())
             .await
             .expect("more output")
             .unwrap();
         seen.extend_from_slice(&chunk.bytes);
     }
-    let end = first + seen.len() as u64;
-    (String::from_utf8_lossy(&seen).into_owned(), end)
 }
 
 async fn keeps_its_promises(subject: &Subject) {
