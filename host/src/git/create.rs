@@ -6,7 +6,7 @@
 use super::command::Runner;
 use super::inspect::commit;
 use super::layout::{Host, make_folder, write_session_git};
-use super::objects::ingest;
+use super::objects::{Check, ingest, publish};
 use super::refs::{self, Change};
 use super::remove::remove_folder;
 use super::session_refs::SessionRefs;
@@ -71,6 +71,7 @@ pub(super) async fn recheckout(runner: &Runner, tree: &WorkingTree) -> Result<()
     // Where the user's branch has not moved since, the session's own last commit may be newer.
     let own = SessionRefs::read(tree).ok().and_then(|refs| refs.tip);
     let branch = refs::branch(runner, tree).await?;
+    let is_there = branch.is_some();
     let tip = match (own, branch) {
         (Some(own), _)
             if ingest(runner, tree, std::slice::from_ref(&own))
@@ -92,6 +93,11 @@ pub(super) async fn recheckout(runner: &Runner, tree: &WorkingTree) -> Result<()
     let user_refs = UserRefs::read(runner, &tree.git_dir).await?;
     let given = user_refs.given(tree);
     std::fs::write(host.given_refs(), &given).map_err(GitError::io("write", &host.given_refs()))?;
+    if !is_there {
+        // It had nothing of its own and went with its session, or the user removed it.
+        publish(runner, tree, std::slice::from_ref(&tip), Check::Form).await?;
+        make_branch_at(runner, tree, &tree.branch, &tip).await?;
+    }
     let staged = check_out(runner, tree, &tip).await?;
     put_in_place(tree, &staged, &tip).await
 }
@@ -192,10 +198,19 @@ async fn make_branch(
     if is_made {
         return Ok(true);
     }
+    make_branch_at(runner, tree, branch, &tree.base_commit).await
+}
+
+async fn make_branch_at(
+    runner: &Runner,
+    tree: &WorkingTree,
+    branch: &str,
+    commit: &str,
+) -> Result<bool> {
     let change = Change {
         reference: &format!("refs/heads/{branch}"),
         old: None,
-        new: Some(&tree.base_commit),
+        new: Some(commit),
         reason: "berth: create",
     };
     refs::change(runner, &tree.git_dir, &change).await

@@ -170,7 +170,7 @@ impl Git {
         diff::diff(&self.runner, tree, limits).await
     }
 
-    /// Makes the working tree anew, as its branch's last commit has it. What else is in it is gone then, so
+    /// Makes the working tree anew, as its branch's last commit has it, also after [`Git::remove`]. What else is in it is gone then, so
     /// [`Git::save`] comes first.
     ///
     /// # Errors

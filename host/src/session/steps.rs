@@ -111,6 +111,12 @@ impl Task {
         let layout = self.layout();
         let mut made = Vec::new();
         for index in 0..self.row.spec.repositories.len() {
+            // One that was cleaned up goes on with its own branch.
+            if let Some(before) = self.record().repositories.get(index).cloned() {
+                self.shared.git.recheckout(&before.tree).await?;
+                made.push(before);
+                continue;
+            }
             let (spec, mount_name) = self.tree_spec(index).await?;
             let tree = self.shared.git.create(&spec).await?;
             let mount_point = layout.mount_point(&mount_name);

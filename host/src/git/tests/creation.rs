@@ -261,6 +261,19 @@ async fn a_working_tree_that_is_gone_is_checked_out_again() {
     std::fs::remove_dir_all(&tree.git).unwrap();
     fixture.git.recheckout(&tree).await.unwrap();
     assert_eq!(fixture.session(&tree, &["rev-parse", "HEAD"]), commit);
+    // After it was removed, with a branch that stays and with one that does not.
+    assert!(fixture.git.remove(&tree).await.unwrap().branch_kept);
+    fixture.git.recheckout(&tree).await.unwrap();
+    assert_eq!(fixture.session(&tree, &["rev-parse", "HEAD"]), commit);
+    let tree = fixture.create("empty").await;
+    assert!(!fixture.git.remove(&tree).await.unwrap().branch_kept);
+    fixture.git.recheckout(&tree).await.unwrap();
+    assert_eq!(
+        fixture.user(&["rev-parse", "berth/empty"]),
+        tree.base_commit
+    );
+    let commit = fixture.commit(&tree, "c.txt", "three");
+    assert_eq!(fixture.git.sync(&tree).await.unwrap().commit, commit);
 }
 
 #[tokio::test]
