@@ -83,15 +83,17 @@ impl Terminal {
     pub(super) async fn read(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         loop {
             let mut ready = self.input.readable().await?;
+            // Word that there is something to read may come after it was read with what came before, and a read of an
+            // empty terminal would block everything.
+            if is_empty(ready.get_inner()) {
+                ready.clear_ready();
+                continue;
+            }
             let mut bytes = vec![0; READ];
             let mut source = File::from(ready.get_inner().try_clone()?);
             match source.read(&mut bytes) {
                 Ok(0) => return Ok(None),
                 Ok(count) => {
-                    // It is told only once that there is something to read, so it counts as readable until it is empty.
-                    if is_empty(ready.get_inner()) {
-                        ready.clear_ready();
-                    }
                     bytes.truncate(count);
                     return Ok(Some(bytes));
                 }
