@@ -91,6 +91,22 @@ impl Subject {
     }
 }
 
+impl Drop for Subject {
+    /// Ends what a failed test left running.
+    fn drop(&mut self) {
+        let places = self.root.path().join("data/backends").join(self.name);
+        let Ok(entries) = fs::read_dir(places.join("places")) else {
+            return;
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let marker = format!("BERTH_SESSION={}", entry.file_name().display());
+            for process in processes_with(&marker) {
+                let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
 fn call() -> Call {
     Call::new(LIMIT)
 }
