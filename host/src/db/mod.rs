@@ -42,6 +42,10 @@ impl Database {
     /// # Errors
     /// It cannot be opened, is locked by another program, or was written by a newer berth.
     pub async fn open(path: &Path) -> Result<Self, DbError> {
+        // `SQLite` would make the file for everyone to read; its journals take the file's mode.
+        let mut made = tokio::fs::OpenOptions::new();
+        made.write(true).create(true).truncate(false).mode(0o600);
+        made.open(path).await.map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -106,6 +110,7 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
     async fn opens_anew_and_again() {
@@ -114,6 +119,10 @@ mod tests {
         for _ in 0..2 {
             let db = Database::open(&path).await.unwrap();
             db.check().await.unwrap();
+            for file in std::fs::read_dir(folder.path()).unwrap() {
+                let mode = file.unwrap().metadata().unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600);
+            }
             db.close().await;
         }
     }

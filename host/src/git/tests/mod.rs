@@ -2,8 +2,8 @@
 
 mod creation;
 mod inspection;
+mod many_files;
 mod rescuing;
-mod speed;
 mod syncing;
 mod trust;
 
