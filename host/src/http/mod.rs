@@ -1,8 +1,8 @@
 //! The HTTP interface: every route, and the rules that hold for all of them.
 //!
-//! A request passes, from the outside in: [`trace`](self::trace) (request id, log, metrics, panics, and the JSON form of
-//! every fault), [`guard`](self::guard) (Host, Origin, CORS, draining), then its route. Handlers take [`AppState`], the
-//! strict extractors of [`extract`](self::extract), and answer wire forms of [`dto`](self::dto) or an [`ApiError`].
+//! A request passes, from the outside in: [`trace`] (request id, log, metrics, panics, and the JSON form of
+//! every fault), [`guard`] (Host, Origin, CORS, draining), then its route. Handlers take [`AppState`], the
+//! strict extractors of [`extract`], and answer wire forms of [`dto`] or an [`ApiError`].
 //! Nothing here decides about sessions: it asks the session module and puts its answers into words.
 
 mod console;
