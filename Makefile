@@ -25,11 +25,16 @@ run: build ## build everything and start the server on http://127.0.0.1:3030 (AR
 .PHONY: build
 build: setup-build web keeper ## build host, plugins, keeper and page into dist/
 	cargo build --release $(addprefix -p ,$(SHIPPED))
-	@install -D -m 755 $(TARGET_DIR)/release/berth $(DIST)/bin/berth
-	@install -D -m 755 $(KEEPER) $(DIST)/lib/berth/keeper/$(ARCH)/berth-keeper
-	@for plugin in $(PLUGINS); do \
-	    install -D -m 755 $(TARGET_DIR)/release/libberth_$$plugin.so $(DIST)/lib/berth/plugins/libberth_$$plugin.so; \
-	done
+	@$(call lay-out,release,$(DIST))
+
+# lay-out PROFILE FOLDER: puts what cargo built together as it is shipped.
+define lay-out
+install -D -m 755 $(TARGET_DIR)/$(1)/berth $(2)/bin/berth
+install -D -m 755 $(KEEPER) $(2)/lib/berth/keeper/$(ARCH)/berth-keeper
+for plugin in $(PLUGINS); do \
+    install -D -m 755 $(TARGET_DIR)/$(1)/libberth_$$plugin.so $(2)/lib/berth/plugins/libberth_$$plugin.so; \
+done
+endef
 
 .PHONY: web
 web: host/web/dist/index.html ## build the web page
@@ -53,6 +58,8 @@ test: setup-test web keeper ## install what the tests need and run all of them
 	npm --prefix host/web test
 	npm --prefix tests/browser ci --no-audit --no-fund --loglevel=error
 	BERTH_KEEPER=$(KEEPER) BERTH_TARGET_DIR=$(TARGET_DIR)/debug npm --prefix tests/browser test
+	@$(call lay-out,debug,$(TARGET_DIR)/debug/dist)
+	tests/openapi/run $(TARGET_DIR)/debug/dist
 
 .PHONY: check
 check: setup-build web ## the inner loop: format, lints, unit tests

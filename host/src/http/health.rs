@@ -26,16 +26,16 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// That the server is up.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Health {
+pub(super) struct ServerHealth {
     /// Always `healthy`.
     status: &'static str,
     version: &'static str,
 }
 
 /// Whether the server is up
-#[utoipa::path(get, path = "/health", tag = "server", responses((status = 200, body = Health)))]
-async fn health() -> Json<Health> {
-    Json(Health {
+#[utoipa::path(get, path = "/health", tag = "server", responses((status = 200, body = ServerHealth)))]
+async fn health() -> Json<ServerHealth> {
+    Json(ServerHealth {
         status: "healthy",
         version: env!("CARGO_PKG_VERSION"),
     })
