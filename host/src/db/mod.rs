@@ -34,6 +34,7 @@ const CHECKPOINT_PAGES: u32 = 4_000;
 pub struct Database {
     readers: SqlitePool,
     writer: Arc<Mutex<SqliteConnection>>,
+    writer_options: SqliteConnectOptions,
 }
 
 impl Database {
@@ -64,12 +65,24 @@ impl Database {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(1)
-            .connect_with(options.create_if_missing(false).read_only(true))
+            .connect_with(options.clone().create_if_missing(false).read_only(true))
             .await?;
         Ok(Self {
             readers,
             writer: Arc::new(Mutex::new(writer)),
+            writer_options: options.create_if_missing(false),
         })
+    }
+
+    /// Puts a new connection in the place of the one that writes, whose transaction has failed.
+    ///
+    /// A full disk makes `SQLite` roll back by itself; sqlx's own roll-back then fails, and it counts a transaction as
+    /// open for good. Where no new connection can be made, the old one stays until the next failure.
+    pub(crate) async fn renew_writer(&self, writer: &mut SqliteConnection) {
+        match self.writer_options.connect().await {
+            Ok(new) => *writer = new,
+            Err(error) => tracing::warn!(%error, "no new connection to the database"),
+        }
     }
 
     /// For reading; sees everything that was committed before.

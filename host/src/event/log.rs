@@ -292,6 +292,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                db.renew_writer(&mut connection).await;
                 drop(connection);
                 for session in sessions {
                     self.newest.remove(&session);

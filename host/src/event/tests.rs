@@ -122,6 +122,34 @@ async fn shapes_are_those_of_the_contract() {
 }
 
 #[tokio::test]
+async fn a_disk_that_was_full_takes_events_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(&folder.path().join("berth.db"))
+        .await
+        .unwrap();
+    let limit = "pragma max_page_count = 60";
+    sqlx::query(limit)
+        .execute(&mut *db.write().await)
+        .await
+        .unwrap();
+    let log = EventLog::open(db);
+    let id = SessionId::generate();
+    let mut stored = 0;
+    while log
+        .append(id, vec![said(&"x".repeat(20_000))])
+        .await
+        .is_ok()
+    {
+        stored += 1;
+        assert!(stored < 100, "the limit holds");
+    }
+    let seqs = log.append(id, vec![said("again")]).await.unwrap();
+    assert_eq!(seqs.len(), 1);
+    let after = log.subscribe(id, Some(stored)).await.unwrap();
+    assert_eq!(after.newest(), Some(stored + 1));
+}
+
+#[tokio::test]
 async fn many_writers_make_one_row_of_numbers() {
     let (_folder, log) = log().await;
     let ids = [SessionId::generate(), SessionId::generate()];

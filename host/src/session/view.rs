@@ -80,7 +80,7 @@ fn condition(record: &Record, observed: &Observed) -> (Health, Option<String>) {
         }
         Desired::Running | Desired::Stopped => {}
     }
-    if record.rebuild {
+    if record.rebuild && record.desired == Desired::Running {
         return (Health::Pending, told("the session is being recreated"));
     }
     if record.in_crash_loop() && !record.is_alive() {

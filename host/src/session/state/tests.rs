@@ -342,6 +342,17 @@ fn health_follows_what_is_seen() {
 }
 
 #[test]
+fn a_stop_right_after_recreate_leaves_a_session_that_can_be_started() {
+    let (mut record, _) = running();
+    record.wish(Wish::Recreate { fresh: false });
+    record.wish(Wish::Stop);
+    record.place_stopped(at(1));
+    let observed = Observed::default();
+    assert_eq!(health(&record, &observed), Health::Stopped);
+    assert!(offered(&record, &observed).contains(&Action::Start));
+}
+
+#[test]
 fn wishes_are_granted_as_the_table_says() {
     let (record, observed) = running();
     let check = |record: &Record, observed: &Observed, wish, expected: Permit| {
